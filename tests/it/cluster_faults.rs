@@ -44,6 +44,9 @@ struct Linked {
     to_redis: Relay,
 }
 
+/// Whether a leader tells its own clients what the log does not take.
+const ALONE: &str = "CANDELA__CLUSTER__ALONE";
+
 /// Whatever is asked of a server by this way is cut off.
 const NOTHING_TO_REDIS: Manner = Manner::CutRequest(b"\r\n");
 const NOTHING_TO_POSTGRES: Manner = Manner::CutRequest(b"\0");
@@ -137,6 +140,10 @@ impl Linked {
         command
             .env("DATABASE_URL", to_postgres.of(&world.database.url))
             .env("REDIS_URL", to_redis.of(&world.redis.url()));
+        // A leader that told its own clients alone for a moment, as a busy machine makes it do, is not succeeded in its epochs.
+        if !command.get_envs().any(|(name, _)| name == ALONE) {
+            command.env(ALONE, "hold");
+        }
         Self {
             node: Node::of(command),
             to_postgres,
@@ -180,25 +187,16 @@ impl Hopper {
         Self(hops)
     }
 
-    fn ticks(&self) -> usize {
-        let hops = self.0.lock().unwrap();
-        let channels = hops.seen.told.keys().map(|(channel, ..)| channel);
-        channels.filter(|channel| channel.starts_with("ticks:")).count()
-    }
-
-    fn hears_more(&self, count: usize) {
-        let before = self.ticks();
+    /// Waits until the ticks of its channel have so many numbers more; on a busy machine one message stands for several.
+    fn hears_more(&self, count: u64) {
+        let before = self.last_tick();
         let began = Stopwatch::start();
         wait_until("more ticks", || {
-            let ticks = self.ticks();
+            let last = self.last_tick();
             let hops = self.0.lock().unwrap();
-            assert!(
-                began.elapsed() < Duration::from_secs(50),
-                "{ticks} ticks, {} breaks: {:?}",
-                hops.breaks,
-                hops.seen.wrong
-            );
-            (ticks >= before + count).then_some(())
+            let state = (last, hops.continued, hops.breaks, &hops.seen.wrong);
+            assert!(began.elapsed() < Duration::from_secs(50), "after {before}: {state:?}");
+            (last >= before + count).then_some(())
         });
     }
 
@@ -456,7 +454,11 @@ fn a_leader_that_loses_its_way_to_the_database_alone_is_succeeded_and_ends() {
 
 #[test]
 fn a_leader_that_loses_its_way_to_the_log_alone_leads_on_and_the_others_catch_up() {
-    let cluster = Cluster::new(2);
+    let cluster = Cluster::of(World::with_rate(BEGIN, 100), 2, |world| {
+        let mut command = world.ingest_command("run", "ingest", "one");
+        command.env(ALONE, "tell");
+        command
+    });
     let at_leader = Client::of(&cluster.leader.node, json!("session_start"));
     cluster.leader.to_redis.set(NOTHING_TO_REDIS);
     wait_until("the leader to say it", || {
