@@ -61,7 +61,7 @@ impl World {
             return self.after((200, 800), Happens::Hop(client));
         }
         let node = nodes[self.rng.usize(..nodes.len())];
-        if self.acting(Fault::CutClients, Some(node)).is_some() {
+        if self.acting(Fault::CutClients, Some(node), (node, "connect")).is_some() {
             return self.after((200, 800), Happens::Hop(client));
         }
         self.clients[client].at = Some(node);
@@ -184,7 +184,10 @@ impl World {
         let clients: Vec<usize> = process.visits.keys().copied().collect();
         let sent = Rc::new(Sent { epochs, events });
         for client in clients {
-            if self.acting(Fault::CutClients, Some(node)).is_some() {
+            if self
+                .acting(Fault::CutClients, Some(node), (client, "a connection"))
+                .is_some()
+            {
                 self.leave(client); // its connection breaks
             } else {
                 self.send_to(node, client, Rc::clone(&sent));

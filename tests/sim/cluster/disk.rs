@@ -48,6 +48,9 @@ pub(crate) struct Folder {
     /// Its end is what this node wrote as a leader.
     pub(crate) led: bool,
     mark: Option<MarkText>,
+    /// Up to there the model has looked at it under its names, as what a process shows and as what a follower shows.
+    pub(crate) shown: u64,
+    pub(crate) followed: u64,
 }
 
 #[derive(Debug)]
@@ -113,6 +116,8 @@ impl Folder {
             opened: false,
             led: false,
             mark: None,
+            shown: 0,
+            followed: 0,
         }
     }
 
@@ -149,10 +154,6 @@ impl Folder {
 
     fn push(&mut self, number: u64, previous: ParcelHash, opens: bool, events: Vec<Ev>, body: Vec<u8>) {
         let last = events.last().map_or(self.head(), |event| event.position);
-        let mut seqs = self.seqs();
-        for event in &events {
-            seqs[event.channel] = event.seq;
-        }
         let parcel = Parcel {
             number,
             last,
@@ -161,6 +162,15 @@ impl Folder {
             opens,
             body: body.into(),
         };
+        self.keep(parcel, events);
+    }
+
+    /// A parcel whose hash is known to be right.
+    fn keep(&mut self, parcel: Parcel, events: Vec<Ev>) {
+        let mut seqs = self.seqs();
+        for event in &events {
+            seqs[event.channel] = event.seq;
+        }
         self.kept.push(Rc::new(Kept {
             parcel,
             events: events.into(),
@@ -342,6 +352,7 @@ impl Disk {
         let folder = &mut self.folder;
         folder.ancestors.push((folder.lineage.clone(), folder.head()));
         (folder.lineage, folder.epochs) = names.fresh();
+        (folder.shown, folder.followed) = (0, 0);
     }
 
     /// New names for a ledger that is open, and a chain with them.
@@ -405,13 +416,7 @@ impl Disk {
             }
         }
         let events = events_of(parcel);
-        self.folder.push(
-            parcel.number,
-            parcel.previous,
-            parcel.opens,
-            events,
-            parcel.body.to_vec(),
-        );
+        self.folder.keep(parcel.clone(), events);
         if self.folder.kept.len().is_multiple_of(64) {
             self.folder.synced = self.folder.kept.len(); // now and then the log is moved into the file
         }
@@ -428,6 +433,7 @@ impl Disk {
         let lost = usize::try_from(roll % (whole(loose) + 1)).expect("small");
         folder.kept.truncate(folder.kept.len() - lost);
         let head = folder.head();
+        (folder.shown, folder.followed) = (folder.shown.min(head), folder.followed.min(head));
         if let Some(mark) = folder.mark.as_mut().filter(|_| roll.is_multiple_of(3)) {
             mark.head = mark.head.min(head);
         }

@@ -16,6 +16,7 @@ impl World {
         let (fault, roll) = (planned.fault, planned.roll);
         let node = planned.whom % self.nodes.len();
         self.reach.begin(fault);
+        self.lasting.insert(i);
         self.say(|| format!("FAULT {i} {fault:?} of node {node} until {}", seconds(planned.to)));
         let done = match fault {
             Fault::Kill => self.kill_and_start(node, (300, 3_000)),
@@ -50,7 +51,7 @@ impl World {
             _ => self.begin_loss(planned, node),
         };
         if done {
-            self.count(i);
+            self.count(i, (node, "it came"));
         }
     }
 
@@ -101,6 +102,7 @@ impl World {
     pub(crate) fn end_fault(&mut self, i: usize) {
         let planned = self.plan.faults[i];
         let node = planned.whom % self.nodes.len();
+        self.lasting.remove(&i);
         match planned.fault {
             Fault::DiskFull => self.nodes[node].disk.full = false,
             Fault::ClockStep => self.nodes[node].wall = 0,
@@ -109,14 +111,14 @@ impl World {
                 self.ids += 1;
                 let inode = self.ids;
                 if self.nodes[node].disk.restore(inode) {
-                    self.count(i);
+                    self.count(i, (node, "it came"));
                 }
             }
             Fault::LogRestored => {
                 if let Some(copy) = self.log.copy.take() {
                     self.log.held = copy;
                     self.witness.log_restored();
-                    self.count(i);
+                    self.count(i, (node, "it came"));
                 }
             }
             Fault::BaseRestored => {
@@ -129,7 +131,7 @@ impl World {
                         ..Base::default()
                     };
                     self.witness.base_restored(term);
-                    self.count(i);
+                    self.count(i, (node, "it came"));
                 }
             }
             _ => {}

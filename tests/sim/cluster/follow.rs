@@ -83,7 +83,7 @@ impl World {
                     break;
                 }
                 Err(_) => {
-                    self.acting(Fault::DiskFull, Some(node));
+                    self.acting(Fault::DiskFull, Some(node), (node, "apply"));
                     written = false;
                     break;
                 }

@@ -136,7 +136,7 @@ impl World {
             return;
         }
         if self.nodes[node].wall != 0 && self.nodes[node].leads() {
-            self.acting(Fault::ClockStep, Some(node));
+            self.acting(Fault::ClockStep, Some(node), (node, "stamp"));
         }
         let Some(lead) = self.nodes[node].lead() else { return };
         if lead.stopping || now < lead.linked {
@@ -160,7 +160,7 @@ impl World {
         }
         for batch in decided.chunks(24) {
             if self.nodes[node].disk.append(batch, every).is_err() {
-                self.acting(Fault::DiskFull, Some(node));
+                self.acting(Fault::DiskFull, Some(node), (node, "append"));
                 let rest = batch.as_ptr_range().start;
                 let done = decided.iter().take_while(|one| !std::ptr::eq(*one, rest)).count();
                 let lead = self.nodes[node].lead().expect("leads");

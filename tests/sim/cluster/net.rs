@@ -4,7 +4,7 @@ use crate::cluster::base::{Batch, Taken};
 use crate::cluster::log::Near;
 use crate::cluster::node::Purpose;
 use crate::cluster::plan::{Fault, MS, S};
-use crate::cluster::world::{Happens, World};
+use crate::cluster::world::{Happens, Operation, World};
 use candela::domain::cluster::{LogAnswer, LogEntry, LogFound, LogHead, Parcel};
 use candela::limits;
 use std::rc::Rc;
@@ -43,6 +43,33 @@ pub(crate) enum Ask {
     Parcels(u64),
 }
 
+impl Ask {
+    /// What it is called when faults are counted.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Append(_, entries) if entries.is_empty() => "fence the log",
+            Self::Append(..) => "append",
+            Self::Follow(_) => "follow",
+            Self::Range(..) => "range",
+            Self::Near(_) | Self::Rest(_) => "near",
+            Self::Hear => "hear",
+            Self::Say(..) => "say",
+            Self::Meet(_) => "meet",
+            Self::Lease { .. } => "look",
+            Self::Renew(_) => "renew",
+            Self::Take => "take",
+            Self::Prove(..) => "prove",
+            Self::Release(_) => "release",
+            Self::Position(_) => "position",
+            Self::Fence(_) => "fence",
+            Self::Commit(..) => "commit",
+            Self::Write(..) => "write",
+            Self::Parcels(_) => "parcels",
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 pub(crate) enum Said {
     Head(Option<LogHead>),
@@ -65,6 +92,7 @@ pub(crate) struct Call {
     life: u64,
     ticket: u64,
     server: Server,
+    what: &'static str,
     ask: Ask,
     by: u64,
 }
@@ -94,10 +122,12 @@ impl World {
             life,
             ticket,
             server,
+            what: ask.name(),
             ask,
             by,
         };
-        if let Some(until) = self.cut(node, server) {
+        let doing = (node, call.what);
+        if let Some(until) = self.cut(server, doing) {
             if self.rng.u8(..) < 64 {
                 let late = self.rng.i64(0..300 * MS); // sent again when the way is open
                 self.at(until + late, Happens::Arrives(call));
@@ -106,8 +136,8 @@ impl World {
         }
         let mut takes = self.rng.i64(100..900);
         let slow = match server {
-            Server::Log => self.acting(Fault::LogSlow, None),
-            Server::Base => self.acting(Fault::BaseSlow, None),
+            Server::Log => self.acting(Fault::LogSlow, None, doing),
+            Server::Base => self.acting(Fault::BaseSlow, None, doing),
             Server::Peer(_) => None,
         };
         if slow.is_some() {
@@ -117,27 +147,29 @@ impl World {
     }
 
     /// Until when a node is cut off from a server.
-    fn cut(&self, node: usize, server: Server) -> Option<i64> {
+    fn cut(&self, server: Server, doing: Operation) -> Option<i64> {
+        let node = Some(doing.0);
         let cut = match server {
-            Server::Log => self.acting(Fault::CutLog, Some(node)),
-            Server::Base => self.acting(Fault::CutBase, Some(node)),
+            Server::Log => self.acting(Fault::CutLog, node, doing),
+            Server::Base => self.acting(Fault::CutBase, node, doing),
             Server::Peer(peer) => self
-                .acting(Fault::CutPeers, Some(node))
-                .or_else(|| self.acting(Fault::CutPeers, Some(peer))),
+                .acting(Fault::CutPeers, node, doing)
+                .or_else(|| self.acting(Fault::CutPeers, Some(peer), doing)),
         };
         cut.map(|cut| cut.to)
     }
 
-    fn is_away(&self, server: Server) -> bool {
-        match server {
-            Server::Log => self.acting(Fault::LogAway, None).is_some(),
-            Server::Base => self.acting(Fault::BaseAway, None).is_some(),
+    fn is_away(&self, call: &Call) -> bool {
+        let doing = (call.node, call.what);
+        match call.server {
+            Server::Log => self.acting(Fault::LogAway, None, doing).is_some(),
+            Server::Base => self.acting(Fault::BaseAway, None, doing).is_some(),
             Server::Peer(peer) => self.nodes[peer].process.is_none() || self.now < self.nodes[peer].paused_until,
         }
     }
 
     pub(crate) fn arrive(&mut self, mut call: Call) {
-        if self.is_away(call.server) {
+        if self.is_away(&call) {
             if self.rng.bool() {
                 self.reply(&call, Said::Refused);
             }
@@ -183,7 +215,8 @@ impl World {
     }
 
     fn ask_base(&mut self, call: &mut Call, ask: Ask) -> Option<Said> {
-        if matches!(ask, Ask::Renew(_)) && self.acting(Fault::RenewalsLost, None).is_some() {
+        let doing = (call.node, call.what);
+        if matches!(ask, Ask::Renew(_)) && self.acting(Fault::RenewalsLost, None, doing).is_some() {
             return None;
         }
         let (by, now, witness) = (call.by, self.now, &mut self.witness);
@@ -225,16 +258,16 @@ impl World {
     }
 
     fn reply(&mut self, call: &Call, said: Said) {
-        if self.cut(call.node, call.server).is_some() {
+        if self.cut(call.server, (call.node, call.what)).is_some() {
             return;
         }
         let lost = match call.server {
-            Server::Log => self.lasting(Fault::LogAnswersLost, None),
-            Server::Base => self.lasting(Fault::BaseAnswersLost, None),
+            Server::Log => self.find_lasting(Fault::LogAnswersLost, None),
+            Server::Base => self.find_lasting(Fault::BaseAnswersLost, None),
             Server::Peer(_) => None,
         };
-        if let Some(lost) = lost.filter(|_| self.rng.u8(..) < 160) {
-            self.acting(lost.fault, None);
+        if let Some((lost, _)) = lost.filter(|_| self.rng.u8(..) < 160) {
+            self.count(lost, (call.node, call.what));
             return;
         }
         let takes = self.rng.i64(100..900);
@@ -259,7 +292,7 @@ impl World {
 
     pub(crate) fn wait_over(&mut self, ticket: u64) {
         if let Some(waiter) = self.waiters.remove(&ticket) {
-            if self.is_away(Server::Log) {
+            if self.is_away(&waiter.call) {
                 return;
             }
             let entries = self.log.entries_after(waiter.after, limits::CLUSTER_READ);

@@ -124,6 +124,21 @@ pub(crate) enum Tick {
     StopStoring,
 }
 
+impl Tick {
+    /// What it is called when faults are counted.
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Turn | Self::Standby | Self::TakeOver => "ask for the lease",
+            Self::Keep => "renew",
+            Self::LeaseLate(_) | Self::AppendLate(_) => "a deadline",
+            Self::Lead | Self::Open => "open",
+            Self::Retry | Self::ReadAgain | Self::Store => "try again",
+            Self::Second | Self::Hear | Self::SayNode => "report",
+            Self::Exit { .. } | Self::StopWriting | Self::StopStoring => "stop",
+        }
+    }
+}
+
 impl Node {
     pub(crate) const fn new(ingest: bool, disk: Disk) -> Self {
         Self {
@@ -226,14 +241,20 @@ impl World {
     /// Up to there the ledger of a node is shown from now on: to clients that come, and by REST.
     pub(crate) fn begin_to_serve(&mut self, node: usize, upto: u64) {
         let folder = &self.nodes[node].disk.folder;
-        let events = folder.events(upto.saturating_sub(SHOWN), upto);
-        let (lineage, epochs) = (folder.lineage.clone(), folder.epochs);
         let leads = self.terms_of(node).is_some();
+        let seen = if leads { folder.shown } else { folder.followed };
+        let events = folder.events(seen, upto);
+        let (lineage, epochs) = (folder.lineage.clone(), folder.epochs);
         for event in &events {
             self.witness.shown(node, &lineage, &epochs, event);
             if !leads {
                 self.witness.was_logged(node, &lineage, event, None);
             }
+        }
+        let folder = &mut self.nodes[node].disk.folder;
+        folder.shown = folder.shown.max(upto);
+        if !leads {
+            folder.followed = folder.followed.max(upto);
         }
         if let Some(process) = &mut self.nodes[node].process {
             (process.served, process.serves) = (upto, true);
@@ -302,12 +323,9 @@ impl World {
     pub(crate) fn tick_in(&mut self, node: usize, within: std::time::Duration, tick: Tick) {
         let life = self.nodes[node].life;
         let mut waits = i64::try_from(within.as_micros()).expect("seconds");
-        if let Some(skew) = self.acting(Fault::ClockSkew, Some(node)) {
+        if let Some(skew) = self.acting(Fault::ClockSkew, Some(node), (node, tick.name())) {
             waits += waits * (i64::try_from(skew.roll % 11).expect("small") - 5) / 100;
         }
         self.at(self.now + waits, Happens::Tick(node, life, tick));
     }
 }
-
-/// So many of the last events are looked at when a process begins to show a ledger.
-const SHOWN: u64 = 100_000;

@@ -29,6 +29,7 @@ const SOMETIMES: [&str; 18] = [
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Reach {
     begun: BTreeMap<Fault, u64>,
+    /// Operations that faults changed: each once for a node and a fault, however often it was tried again.
     acted: BTreeMap<Fault, u64>,
     /// Faults that changed something at least once.
     hits: BTreeMap<Fault, u64>,
@@ -40,15 +41,12 @@ impl Reach {
         *self.begun.entry(fault).or_default() += 1;
     }
 
-    pub(crate) fn acted(&mut self, counts: &BTreeMap<Fault, u64>) {
-        for (fault, count) in counts {
-            *self.acted.entry(*fault).or_default() += count;
+    /// A fault changed an operation, for the first time or not.
+    pub(crate) fn act(&mut self, fault: Fault, first: bool) {
+        *self.acted.entry(fault).or_default() += 1;
+        if first {
+            *self.hits.entry(fault).or_default() += 1;
         }
-    }
-
-    /// A fault changed something for the first time.
-    pub(crate) fn hit(&mut self, fault: Fault) {
-        *self.hits.entry(fault).or_default() += 1;
     }
 
     pub(crate) fn see(&mut self, what: &'static str) {
@@ -76,6 +74,11 @@ impl Reach {
         self.hits.values().sum()
     }
 
+    /// How many operations they changed.
+    pub(crate) fn acts(&self) -> u64 {
+        self.acted.values().sum()
+    }
+
     pub(crate) fn never(&self) -> Vec<String> {
         let faults = Fault::ALL.iter().filter(|fault| !self.hits.contains_key(*fault));
         let mut never: Vec<String> = faults.map(|fault| format!("{fault:?} changed nothing")).collect();
@@ -85,7 +88,7 @@ impl Reach {
     }
 
     pub(crate) fn table(&self) -> String {
-        let mut text = format!("{:<20}{:>12}{:>12}{:>14}", "fault", "begun", "occurred", "times acted");
+        let mut text = format!("{:<20}{:>12}{:>12}{:>14}", "fault", "begun", "occurred", "operations");
         let of = |counts: &BTreeMap<Fault, u64>, fault| counts.get(&fault).copied().unwrap_or(0);
         for fault in Fault::ALL {
             let (begun, hits, acted) = (of(&self.begun, fault), of(&self.hits, fault), of(&self.acted, fault));

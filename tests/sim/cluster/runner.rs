@@ -82,7 +82,7 @@ pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
             report(&plan, &outcome);
             failed.push(seed);
         }
-        if wanted.full && runs.is_multiple_of(10_000) {
+        if wanted.full && runs.is_multiple_of(1_000) {
             println!(
                 "{runs} seeds, {} faults occurred, {:.0} s",
                 reach.hits(),
@@ -92,8 +92,9 @@ pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
     }
     println!("{}", reach.table());
     println!(
-        "{runs} clusters, {} faults that occurred, {told} events told, {received} received by clients in {:.1} s",
+        "{runs} clusters, {} faults that occurred and changed {} operations, {told} events told, {received} received by clients in {:.1} s",
         reach.hits(),
+        reach.acts(),
         clock.elapsed().as_secs_f64()
     );
     let never = reach.never();

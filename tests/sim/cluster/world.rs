@@ -43,6 +43,9 @@ pub(crate) enum Happens {
     Check,
 }
 
+/// A node, and what it does.
+pub(crate) type Operation = (usize, &'static str);
+
 /// What must be true some time after a fault that came alone.
 #[derive(Debug, Clone)]
 pub(crate) struct Promise {
@@ -73,9 +76,10 @@ pub(crate) struct World {
     pub(crate) witness: Witness,
     pub(crate) promises: Vec<Promise>,
     pub(crate) reach: Reach,
-    /// How often each fault changed what would have happened, and which planned ones did.
-    acted: RefCell<BTreeMap<Fault, u64>>,
-    occurred: RefCell<BTreeSet<usize>>,
+    /// Planned faults that last now, by number.
+    pub(crate) lasting: BTreeSet<usize>,
+    /// What each planned fault changed: on which node, and which operation. What is tried again under the same fault is there once.
+    acts: RefCell<BTreeSet<(usize, usize, &'static str)>>,
     pub(crate) trace: bool,
 }
 
@@ -97,9 +101,11 @@ pub(crate) fn run(plan: Plan, trace: bool) -> Outcome {
     let mut world = World::new(plan, trace);
     world.live();
     world.close();
-    world.reach.acted(&world.acted.borrow());
-    for i in world.occurred.borrow().iter() {
-        world.reach.hit(world.plan.faults[*i].fault);
+    let mut last = None;
+    for (i, _, _) in world.acts.borrow().iter() {
+        world
+            .reach
+            .act(world.plan.faults[*i].fault, last.replace(*i) != Some(*i));
     }
     Outcome {
         faults: world.plan.faults.len(),
@@ -131,8 +137,8 @@ impl World {
             witness: Witness::new(plan.holds),
             promises: Vec::new(),
             reach: Reach::default(),
-            acted: RefCell::default(),
-            occurred: RefCell::default(),
+            lasting: BTreeSet::new(),
+            acts: RefCell::default(),
             trace,
             plan,
         };
@@ -175,29 +181,28 @@ impl World {
         self.witness.wrong.push(what);
     }
 
-    /// The fault of this kind that acts now on this node; asked where it is about to change what happens.
-    pub(crate) fn acting(&self, fault: Fault, node: Option<usize>) -> Option<Planned> {
-        let found = self.lasting(fault, node);
-        if let Some(planned) = &found {
-            let at = self.plan.faults.iter().position(|other| other == planned);
-            self.count(at.expect("it is planned"));
+    /// The fault of this kind that acts now on this node; asked where it is about to change this operation of that process.
+    pub(crate) fn acting(&self, fault: Fault, node: Option<usize>, (by, what): Operation) -> Option<Planned> {
+        let found = self.find_lasting(fault, node);
+        if let Some((i, _)) = found {
+            self.count(i, (by, what));
         }
-        found
+        found.map(|(_, planned)| planned)
     }
 
-    /// The fault with this number changed what would have happened.
-    pub(crate) fn count(&self, i: usize) {
-        *self.acted.borrow_mut().entry(self.plan.faults[i].fault).or_default() += 1;
-        self.occurred.borrow_mut().insert(i);
+    /// The fault with this number changed an operation of a node.
+    pub(crate) fn count(&self, i: usize, (by, what): Operation) {
+        self.acts.borrow_mut().insert((i, by, what));
     }
 
     /// The same, without changing anything.
-    pub(crate) fn lasting(&self, fault: Fault, node: Option<usize>) -> Option<Planned> {
-        let acts = |planned: &&Planned| {
+    pub(crate) fn find_lasting(&self, fault: Fault, node: Option<usize>) -> Option<(usize, Planned)> {
+        let lasting = self.lasting.iter().map(|i| (*i, self.plan.faults[*i]));
+        let acts = |(_, planned): &(usize, Planned)| {
             let whose = node.is_none_or(|node| planned.whom % self.nodes.len() == node);
             planned.fault == fault && planned.from <= self.now && self.now < planned.to && whose
         };
-        self.plan.faults.iter().find(acts).copied()
+        lasting.into_iter().find(acts)
     }
 
     fn live(&mut self) {
@@ -217,7 +222,12 @@ impl World {
                 && self.now < self.nodes[node].paused_until
             {
                 if let Some(fault) = self.nodes[node].paused_by {
-                    self.count(fault);
+                    let waits = match &what {
+                        Happens::Answer(.., None) => "a deadline",
+                        Happens::Answer(..) => "an answer",
+                        _ => "a timer",
+                    };
+                    self.count(fault, (node, waits));
                 }
                 let jitter = self.rng.i64(0..200); // what came meanwhile is found in any order
                 self.at(self.nodes[node].paused_until + jitter, what);
