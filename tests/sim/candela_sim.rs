@@ -9,6 +9,7 @@
     reason = "a program for people who look for bugs: a panic is a finding"
 )]
 
+mod acts;
 mod aim;
 mod client;
 mod cluster;
@@ -44,6 +45,7 @@ fn main() -> ExitCode {
             first,
             runs: Some(1_000),
             seconds: None,
+            acts: None,
             least: 0,
             full: false,
         };

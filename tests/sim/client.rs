@@ -225,7 +225,8 @@ impl World {
             return;
         }
         service.appending = true;
-        let slow = self.acting(Fault::DiskSlow, None).is_some();
+        let written = self.disk.borrow().written();
+        let slow = self.acting_on(Fault::DiskSlow, None, written).is_some();
         self.after(if slow { (500, 4_000) } else { (0, 12) }, Happens::Append(self.life));
     }
 
@@ -234,9 +235,11 @@ impl World {
         if life != self.life || self.service.is_none() {
             return;
         }
-        let full = self.acting(Fault::DiskFull, None).is_some();
+        let written = self.disk.borrow().written();
+        let full = self.acting_on(Fault::DiskFull, None, written).is_some();
         self.disk.borrow_mut().full = full;
-        if self.acting(Fault::DiskUnsure, None).is_some() && self.rng.u8(..3) == 0 {
+        if self.lasting(Fault::DiskUnsure, None).is_some() && self.rng.u8(..3) == 0 {
+            let _felt = self.acting_on(Fault::DiskUnsure, None, written);
             self.disk.borrow_mut().unsure = true;
         }
         let service = self.service.as_mut().expect("it runs");
@@ -325,11 +328,7 @@ impl World {
             }
         }
         for i in 0..self.clients.len() {
-            if self.clients[i].outbox.is_some()
-                && self
-                    .acting(Fault::ClientStall, None)
-                    .is_none_or(|planned| planned.whom % self.clients.len() != i)
-            {
+            if self.clients[i].outbox.is_some() && !self.is_stalled(i) {
                 self.drain(i);
             }
         }
@@ -410,9 +409,7 @@ impl World {
             let disk = self.disk.borrow();
             self.clients[i].connect(&disk, &mut self.reach);
         }
-        let stalled = self
-            .acting(Fault::ClientStall, None)
-            .is_some_and(|planned| planned.whom % self.clients.len() == i);
+        let stalled = self.is_stalled(i);
         let now = self.uptime();
         let overdue = self.clients[i].outbox.as_ref().and_then(|outbox| outbox.overdue(now));
         if overdue.is_some() {
@@ -431,6 +428,13 @@ impl World {
         if waits {
             self.after((5_000, 6_000), Happens::Client(i));
         }
+    }
+
+    /// A client does not read.
+    fn is_stalled(&self, i: usize) -> bool {
+        let found = self.lasting(Fault::ClientStall, None);
+        let stalled = found.is_some_and(|planned| planned.whom % self.clients.len() == i);
+        stalled && self.acting(Fault::ClientStall, None).is_some()
     }
 
     /// Everybody reads to the end.

@@ -137,6 +137,10 @@ pub(crate) struct Disk {
     pub(crate) rested: bool,
     /// An older copy.
     pub(crate) copy: Option<State>,
+    /// All that was there after the last clean stop, as an image of the whole disk has it.
+    image: Option<State>,
+    /// The image took the disk's place, and no process has started since.
+    pub(crate) set_back: bool,
 }
 
 /// Why this start took new names.
@@ -154,12 +158,15 @@ impl Disk {
             unanswered: false,
             rested: false,
             copy: None,
+            image: None,
+            set_back: false,
         }
     }
 
     /// Opens the ledger: decides by the real rule whether it is whole, and takes new names if it is not.
-    pub(crate) fn open(&mut self, channels: &[Channel], random: u64) -> Renumbered {
-        self.unanswered = false;
+    /// `stored`: up to which event the store has those of this ledger.
+    pub(crate) fn open(&mut self, channels: &[Channel], random: u64, stored: u64) -> Renumbered {
+        (self.unanswered, self.set_back) = (false, false);
         let epoch = |channel: Channel, random: u64| {
             let text = channel.to_string();
             let hash = text.bytes().fold(random ^ 0xcbf2_9ce4, |hash, byte| {
@@ -181,6 +188,7 @@ impl Disk {
             std::mem::replace(&mut self.state.opened, true),
             (&boot, self.inode),
         );
+        let why = why.or_else(|| (stored > self.state.head).then_some(Doubt::StoreAhead));
         if why.is_some() {
             let then = self.state.heads.clone();
             self.state.ancestors.push((self.state.lineage, self.state.head, then));
@@ -291,6 +299,26 @@ impl Disk {
         if let Some(mark) = &mut self.state.mark {
             (mark.head, mark.clean) = (self.state.head, true);
         }
+        self.image = Some(self.state.clone());
+    }
+
+    /// The whole disk is set back to its image: the ledger and its mark agree, and nothing on it shows what is gone. Only where the
+    /// store has more of the same ledger is there anything that could show it.
+    pub(crate) fn set_back(&mut self, stored: impl Fn(u64) -> u64) -> bool {
+        let shows = |image: &mut State| stored(image.lineage) > image.head;
+        let Some(image) = self.image.take_if(shows) else {
+            return false;
+        };
+        self.state = image;
+        self.rested = false;
+        self.synced = self.state.lines.len();
+        self.set_back = true;
+        true
+    }
+
+    /// How much is written: what is appended next comes after that.
+    pub(crate) fn written(&self) -> u64 {
+        u64::try_from(self.state.lines.len()).unwrap_or(0)
     }
 
     /// The mark is deleted or damaged.

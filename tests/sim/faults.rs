@@ -1,5 +1,6 @@
 //! Faults begin and end here; and what is compared when a process dies and when the run is over.
 
+use crate::aim::is_crowded;
 use crate::disk::Reader;
 use crate::plan::{DAY, Fault, Kind, Planned, S};
 use crate::reach::Phase;
@@ -76,6 +77,7 @@ impl World {
                 candela::ledger::Doubt::MarkMissing => "the mark of the ledger is missing",
                 candela::ledger::Doubt::LostTail => "the end of the ledger is lost",
                 candela::ledger::Doubt::Copied => "the ledger is a copy",
+                candela::ledger::Doubt::StoreAhead => "the store is ahead of the ledger",
                 _ => "the power was lost without a trace",
             });
         }
@@ -143,7 +145,9 @@ impl World {
             }
             Fault::Restore => {
                 self.crash();
-                if self.disk.borrow_mut().restore() {
+                let set_back = is_crowded(self.plan.seed) && planned.roll % 2 == 1;
+                let stored = |lineage| self.store.position_in(lineage);
+                if set_back && self.disk.borrow_mut().set_back(stored) || self.disk.borrow_mut().restore() {
                     let now = self.now.div_euclid(S);
                     let past = self.told.corrected.iter().filter(|(_, (_, closes))| *closes <= now);
                     self.told.unrecorded.extend(past.map(|(of, _)| *of));
@@ -153,6 +157,7 @@ impl World {
                 self.crash();
                 self.disk.borrow_mut().lose_mark();
             }
+            Fault::StoreRestored if self.disk.borrow().set_back => return None, // both at once, and nothing knows of what is gone
             Fault::StoreRestored => {
                 let Some(copy) = self.store.copy.take() else {
                     return Some(false);
@@ -210,7 +215,8 @@ impl World {
                 self.disk.borrow_mut().rest();
                 break;
             }
-            if self.acting(Fault::DiskFull, None).is_some() {
+            let written = self.disk.borrow().written();
+            if self.acting_on(Fault::DiskFull, None, written).is_some() {
                 break;
             }
             self.append(self.life);

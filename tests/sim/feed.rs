@@ -1,13 +1,14 @@
 //! The link: what the vendor streams, how it is disturbed, and what the service makes of it.
 
-use crate::plan::{Fault, Kind, S};
+use crate::acts;
+use crate::plan::{DAY, Fault, Kind, S};
 use crate::service::Socket;
 use crate::vendor::{self, TROUBLES, decimal};
 use crate::world::{Delivery, Fate, Happens, World};
 use bytes::Bytes;
 use candela::domain::model::{Decoded, Event as Told, Input, InputKind, JournalEntry, Symbol, Timestamp};
 use candela::domain::pipeline::Boundary;
-use candela::domain::vendor::{Effect, Event, Frame, Purpose, Refusal, trouble::classify, wire};
+use candela::domain::vendor::{Effect, Event, Frame, Purpose, Refusal, Trouble, trouble::classify, wire};
 use std::time::Duration;
 
 impl World {
@@ -21,24 +22,30 @@ impl World {
         if let Some(next) = self.vendor.record[pair].get(i + 1) {
             self.at(next.at * S, Happens::Quote(pair, i + 1));
         }
-        let muted =
-            self.acting(Fault::LinkMute, None).is_some() || self.acting(Fault::LinkNoPrices, Some(pair)).is_some();
-        if muted || !self.streaming.get(pair).copied().unwrap_or(false) {
+        if !self.streaming.get(pair).copied().unwrap_or(false) {
+            return;
+        }
+        let thing = acts::price(pair, i);
+        let muted = self.acting_on(Fault::LinkMute, None, thing).is_some()
+            || self.acting_on(Fault::LinkNoPrices, Some(pair), thing).is_some();
+        if muted {
             return;
         }
         let symbol = self.plan.pairs[pair].symbol;
         let text = |stamp: i64, price: i64| vendor::frame(symbol.as_str(), stamp, &decimal(price));
         let (mut stamp, mut delay) = (quote.at, self.rng.i64(10..400));
-        if let Some(late) = self.acting(Fault::TickLate, Some(pair)) {
+        if let Some(late) = self.acting_on(Fault::TickLate, Some(pair), thing) {
             delay += i64::try_from(late.roll % 400_000).unwrap_or(0);
         }
-        if let Some(ahead) = self.acting(Fault::TickAhead, Some(pair)) {
+        if let Some(ahead) = self.acting_on(Fault::TickAhead, Some(pair), thing) {
             stamp += i64::try_from(ahead.roll % 45).unwrap_or(0);
         }
-        if self.acting(Fault::TickReordered, Some(pair)).is_some() && self.rng.bool() {
+        if self.lasting(Fault::TickReordered, Some(pair)).is_some() && self.rng.bool() {
+            let _felt = self.acting_on(Fault::TickReordered, Some(pair), thing);
             delay += self.rng.i64(1_000..9_000);
         }
-        if self.acting(Fault::PriceUnusable, Some(pair)).is_some() && self.rng.bool() {
+        if self.lasting(Fault::PriceUnusable, Some(pair)).is_some() && self.rng.bool() {
+            let _felt = self.acting_on(Fault::PriceUnusable, Some(pair), thing);
             let roll = 8 + self.rng.u64(..5);
             let odd = vendor::odd(symbol.as_str(), stamp, quote.price, roll);
             return self.send(
@@ -61,7 +68,7 @@ impl World {
                 fate: Fate::Good,
             },
         );
-        if self.acting(Fault::TickRepeated, Some(pair)).is_some() {
+        if self.acting_on(Fault::TickRepeated, Some(pair), thing).is_some() {
             self.send(
                 delay,
                 Delivery {
@@ -72,7 +79,8 @@ impl World {
                 },
             );
         }
-        if self.acting(Fault::PriceSpike, Some(pair)).is_some() && self.rng.u8(..3) == 0 {
+        if self.lasting(Fault::PriceSpike, Some(pair)).is_some() && self.rng.u8(..3) == 0 {
+            let _felt = self.acting_on(Fault::PriceSpike, Some(pair), thing);
             let price = quote.price * self.rng.i64(3..40);
             self.send(
                 delay,
@@ -84,7 +92,7 @@ impl World {
                 },
             );
         }
-        if self.acting(Fault::TickFuture, Some(pair)).is_some() {
+        if self.acting_on(Fault::TickFuture, Some(pair), thing).is_some() {
             let stamp = stamp + self.rng.i64(130..4_000);
             self.send(
                 delay,
@@ -96,7 +104,9 @@ impl World {
                 },
             );
         }
-        if self.acting(Fault::TickOffSession, Some(pair)).is_some() && self.plan.pairs[pair].kind == Kind::Colombia {
+        if self.plan.pairs[pair].kind == Kind::Colombia
+            && self.acting_on(Fault::TickOffSession, Some(pair), thing).is_some()
+        {
             let stamp = stamp - 12 * 3_600;
             self.send(
                 delay,
@@ -274,7 +284,7 @@ impl World {
         }
     }
 
-    fn key_failed(&mut self, trouble: candela::domain::vendor::Trouble, wait: Option<Duration>, now: Timestamp) {
+    fn key_failed(&mut self, trouble: Trouble, wait: Option<Duration>, now: Timestamp) {
         let Some(service) = self.service.as_mut() else { return };
         if let Some(key) = service.key {
             service.pool.note_refusal(key, Purpose::Link, trouble, wait, now);
@@ -328,6 +338,10 @@ impl World {
             }
             Some((0, _)) => self.link_on(Event::Lost("connect_failed".to_owned())),
             Some((code, said)) => {
+                let spent = classify(code, said) == Trouble::DaySpent;
+                if let Some(key) = service.key.filter(|_| spent) {
+                    self.vendor.accounts.entry(key).or_default().spent_on = Some(true_now.div_euclid(DAY * S));
+                }
                 let refusal = Refusal {
                     trouble: classify(code, said),
                     code,
@@ -356,7 +370,9 @@ impl World {
         let answer = if text.contains("\"subscribe\"") {
             let mut lists = [Vec::new(), Vec::new()];
             for (i, pair) in self.plan.pairs.clone().iter().enumerate() {
-                let refused = self.acting(Fault::LinkPlanRefuses, Some(i)).is_some();
+                let refused = self
+                    .acting_on(Fault::LinkPlanRefuses, Some(i), acts::price(i, 0))
+                    .is_some();
                 if text.contains(pair.symbol.as_str()) {
                     self.streaming[i] = !refused;
                     lists[usize::from(refused)].push(pair.symbol);

@@ -1,5 +1,6 @@
 //! The gate: L0's history and flag, the check, and the life cycle that waits for them.
 
+use crate::aim::is_crowded;
 use crate::plan::{DAY, Fault, Kind, Plan, S};
 use crate::world::{Happens, World};
 use candela::domain::calendar::Phase;
@@ -25,6 +26,9 @@ pub(crate) struct History {
     /// The same of the flag that vanished last, where its time was over: the sessions that opened by it run on.
     served_since: Option<i64>,
 }
+
+/// As long as a slow store takes at most for the check of the history, in milliseconds.
+const LONGEST_CHECK: i64 = 250_000;
 
 /// What one writing of the flag does.
 #[derive(Debug, Clone, Copy)]
@@ -86,6 +90,9 @@ impl World {
         }
         if pair.kind != Kind::Colombia {
             self.at((self.plan.begins + 5) * S, Happens::Flag(0));
+        }
+        for at in self.plan.flags.clone() {
+            self.at(at * S, Happens::Flag(0));
         }
     }
 
@@ -234,8 +241,16 @@ impl World {
             }
             Effect::Validate(flag) => {
                 service.asked_with = flag;
-                let slow = self.acting(Fault::StoreSlow, None).is_some();
-                self.after(if slow { (5_000, 60_000) } else { (50, 2_000) }, Happens::Judged(life));
+                let slow = self.acting(Fault::StoreSlow, None);
+                let delay = match slow {
+                    Some(slow) if is_crowded(self.plan.seed) => {
+                        let rest = ((slow.to * S - self.now) / 1_000).clamp(5_000, LONGEST_CHECK);
+                        (rest, rest + 2_000)
+                    }
+                    Some(_) => (5_000, 60_000),
+                    None => (50, 2_000),
+                };
+                self.after(delay, Happens::Judged(life));
             }
             Effect::FetchHistory(missing) => self.after((500, 9_000), Happens::Filled(life, missing)),
             Effect::OpenFeed => {

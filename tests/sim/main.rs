@@ -4,6 +4,8 @@
 //! `SIM_SEED`, `SIM_RUNS` and `SIM_MINUTES` make it longer; the same program is `cargo run --release --example candela-sim`.
 
 #[cfg(test)]
+mod acts;
+#[cfg(test)]
 mod aim;
 #[cfg(test)]
 mod client;
@@ -44,7 +46,7 @@ mod tests {
     use crate::runner::{Wanted, again, seeds};
 
     /// Seeds that found bugs, with the name of each.
-    const NAMED: [(&str, u64); 24] = [
+    const NAMED: [(&str, u64); 27] = [
         (
             "a copy of an empty ledger gives out numbers that the other gave out",
             10,
@@ -138,6 +140,18 @@ mod tests {
             "an empty copy of a ledger without its mark gives out names that were given out",
             2622,
         ),
+        (
+            "a rebuild processes a deadline that was cut off with the end of the ledger, and does not record it",
+            4322,
+        ),
+        (
+            "a flag that passed between sessions and was withdrawn opens the next session",
+            4603,
+        ),
+        (
+            "a gap that a clock opens again when it is set back is asked for again (the model was wrong)",
+            4348,
+        ),
     ];
 
     #[test]
@@ -146,6 +160,7 @@ mod tests {
             first: 1,
             runs: Some(640),
             seconds: Some(20),
+            acts: None,
             least: 40,
             full: false,
         };
@@ -178,6 +193,7 @@ mod tests {
             first: 1,
             runs: Some(300),
             seconds: Some(15),
+            acts: None,
             least: 20,
             full: false,
         };

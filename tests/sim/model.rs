@@ -526,6 +526,15 @@ impl Folded<'_> {
                 slots.map(|at| (gap.symbol, at)).collect::<Vec<_>>()
             })
             .collect();
+        // A gap stays open where no key may be used before the next day.
+        let spent = self
+            .vendor
+            .all_spent(self.plan.keys, self.plan.ends.div_euclid(crate::plan::DAY));
+        let waits = |symbol: Symbol, at: i64| {
+            let last = self.gaps.values().filter_map(|words| words.last());
+            let mut pending = last.filter(|gap| gap.symbol == symbol && gap.status.pending());
+            spent && pending.any(|gap| gap.from.secs() <= at && at < gap.to.secs())
+        };
         for (pair, i) in self.plan.pairs.iter().zip(0..) {
             for day in &self.plan.dates {
                 if self.told.unrecorded.contains(&(i, *day)) {
@@ -556,7 +565,7 @@ impl Folded<'_> {
                 let mut at = opens;
                 while at < closes {
                     let bar = self.bars.contains_key(&(pair.symbol, Interval::M5, at));
-                    if !bar && !unfillable.contains(&(pair.symbol, at)) {
+                    if !bar && !unfillable.contains(&(pair.symbol, at)) && !waits(pair.symbol, at) {
                         let gaps: Vec<_> = self
                             .gaps
                             .values()

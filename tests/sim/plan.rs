@@ -1,7 +1,7 @@
 //! What one seed does: pairs, calendars, days, and the faults with their times. A plan is all that a run depends on, so a failing
 //! seed can be run again with fewer faults.
 
-use crate::aim::{aimed, is_aimed, is_dense};
+use crate::aim::{aimed, is_aimed, is_crowded, is_dense, moves_clocks, of_clock};
 use candela::domain::model::{Interval, Symbol};
 use candela::domain::pipeline::{Boundary, OnMismatch};
 use fastrand::Rng;
@@ -193,6 +193,8 @@ pub(crate) struct Plan {
     pub(crate) clients: usize,
     pub(crate) keys: u8,
     pub(crate) faults: Vec<Planned>,
+    /// When L0 writes its flag in addition.
+    pub(crate) flags: Vec<i64>,
 }
 
 /// Colombian holidays of the simulated time, written down from the official list: days since 1970 are computed from them.
@@ -310,15 +312,18 @@ impl Plan {
             clients: rng.usize(1..=3),
             keys: rng.u8(2..=4),
             faults: Vec::new(),
+            flags: Vec::new(),
         };
         if is_dense(seed) {
             plan.keys = plan.keys.saturating_sub(1).max(1); // so that there are some that spend all of their credits
         }
-        plan.faults = if is_aimed(seed) {
+        (plan.faults, plan.flags) = if is_aimed(seed) {
             aimed(&mut rng, &plan)
         } else {
-            faults(&mut rng, &plan)
+            (faults(&mut rng, &plan), Vec::new())
         };
+        plan.faults
+            .retain(|planned| moves_clocks(seed) || !of_clock(planned.fault));
         plan
     }
 }
@@ -366,7 +371,11 @@ fn pairs(rng: &mut Rng, mixed: bool) -> Vec<PairPlan> {
 
 /// Where the faults of a plan lie: around its sessions, none after the calm.
 fn faults(rng: &mut Rng, plan: &Plan) -> Vec<Planned> {
-    let most = if is_dense(plan.seed) { 70 } else { 14 };
+    let most = match () {
+        () if is_crowded(plan.seed) => 160,
+        () if is_dense(plan.seed) => 70,
+        () => 14,
+    };
     let count = if rng.u8(..10) == 0 { 0 } else { rng.usize(1..most) };
     let mut list: Vec<Planned> = (0..count)
         .map(|_| {

@@ -1,6 +1,6 @@
 //! The REST interface: polling and backfill, with every way in which an answer can be none.
 
-use crate::plan::{Fault, S};
+use crate::plan::{DAY, Fault, S};
 use crate::vendor::{self, NO_DATA, TROUBLES, decimal};
 use crate::world::{Happens, World};
 use candela::domain::history::{BackfillPlanner, Step};
@@ -19,6 +19,16 @@ pub(crate) struct Asked {
 pub(crate) enum What {
     Prices(Vec<Symbol>),
     Series(SeriesRequest, Purpose),
+}
+
+impl Asked {
+    /// What it is for the count of acts: a question for the same bars is the same question, and so is one for prices.
+    fn thing(&self) -> u64 {
+        match &self.what {
+            What::Prices(_) => 0,
+            What::Series(request, _) => u64::try_from(request.from.secs()).unwrap_or(0),
+        }
+    }
 }
 
 impl World {
@@ -162,20 +172,23 @@ impl World {
     }
 
     fn ask(&mut self, asked: Asked) {
-        let slow = self.acting(Fault::RestSlow, None).is_some();
+        let slow = self.acting_on(Fault::RestSlow, None, asked.thing()).is_some();
         let delay = if slow { (1_000, 20_000) } else { (30, 900) };
         self.after(delay, Happens::Answer(self.life, asked));
     }
 
     /// What the vendor says, or nothing where it does not answer in time.
     fn said(&mut self, asked: &Asked) -> Option<(u16, String)> {
-        if self.acting(Fault::RestSlow, None).is_some() && self.rng.u8(..3) == 0 {
+        if self.lasting(Fault::RestSlow, None).is_some() && self.rng.u8(..3) == 0 {
             return None;
         }
-        if let Some(refused) = self.acting(Fault::RestRefused, None) {
+        if let Some(refused) = self.acting_on(Fault::RestRefused, None, asked.thing()) {
             let (trouble, code, said) = TROUBLES[usize::try_from(refused.roll % 9).unwrap_or(0)];
             if trouble == Trouble::BadKey {
                 self.vendor.accounts.entry(asked.key).or_default().refused_at = Some(self.now);
+            }
+            if trouble == Trouble::DaySpent {
+                self.vendor.accounts.entry(asked.key).or_default().spent_on = Some(self.now.div_euclid(DAY * S));
             }
             if trouble == Trouble::NoData {
                 self.told.lies.push((refused.from, refused.to));
@@ -183,7 +196,7 @@ impl World {
             let http = if refused.roll % 2 == 0 { 200 } else { code };
             return Some((http, vendor::refusal(code, said)));
         }
-        if self.acting(Fault::RestGarbage, None).is_some() {
+        if self.acting_on(Fault::RestGarbage, None, asked.thing()).is_some() {
             return Some((200, "<html>busy</html>".to_owned()));
         }
         let secs = self.now.div_euclid(S);
@@ -206,7 +219,7 @@ impl World {
                 (200, body)
             }
             What::Series(request, _) => {
-                if let Some(empty) = self.acting(Fault::RestEmpty, None) {
+                if let Some(empty) = self.acting_on(Fault::RestEmpty, None, asked.thing()) {
                     self.told.lies.push((empty.from, empty.to));
                     return Some((400, NO_DATA.to_owned()));
                 }

@@ -13,6 +13,8 @@ pub(crate) struct Wanted {
     pub(crate) first: u64,
     pub(crate) runs: Option<u64>,
     pub(crate) seconds: Option<u64>,
+    /// Or until faults have changed so many things.
+    pub(crate) acts: Option<u64>,
     /// So many are run in any case, however long it takes.
     pub(crate) least: u64,
     /// Every pair of fault and state has to be met.
@@ -20,26 +22,31 @@ pub(crate) struct Wanted {
 }
 
 impl Wanted {
-    /// As the environment says: `SIM_SEED` (the first), `SIM_RUNS`, `SIM_MINUTES`; else `short`. Only a long run has to meet every
+    /// As the environment says: `SIM_SEED` (the first), `SIM_RUNS`, `SIM_MINUTES`, `SIM_ACTS`; else `short`. Only a long run has to meet every
     /// fault in every state and phase.
     pub(crate) fn from_environment(short: Self) -> Self {
         let first = number("SIM_SEED").unwrap_or(short.first);
-        let (runs, minutes) = (number("SIM_RUNS"), number("SIM_MINUTES"));
-        if runs.is_none() && minutes.is_none() {
+        let (runs, minutes, acts) = (number("SIM_RUNS"), number("SIM_MINUTES"), number("SIM_ACTS"));
+        if runs.is_none() && minutes.is_none() && acts.is_none() {
             return Self { first, ..short };
         }
         Self {
             first,
             runs,
             seconds: minutes.map(|minutes| minutes * 60),
+            acts,
             least: 0,
-            full: runs.is_some_and(|runs| runs >= FULL) || minutes.is_some_and(|minutes| minutes >= 60),
+            full: runs.is_some_and(|runs| runs >= FULL)
+                || minutes.is_some_and(|minutes| minutes >= 60)
+                || acts.is_some_and(|acts| acts >= FULL_ACTS),
         }
     }
 }
 
 /// So many seeds meet every pair of fault and state, or the plan of faults is wrong.
 const FULL: u64 = 20_000;
+/// The same of acts, from the crowded seeds on.
+const FULL_ACTS: u64 = 1_000_000;
 
 /// A number from the environment.
 #[expect(
@@ -120,6 +127,7 @@ pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
     let (mut runs, mut sessions, mut ticks, mut bars, mut gaps, mut safe, mut faults) = (0_u64, 0, 0, 0, 0, 0, 0);
     for seed in wanted.first.. {
         let over = wanted.runs.is_some_and(|most| runs >= most)
+            || wanted.acts.is_some_and(|most| reach.acts() >= most)
             || runs >= wanted.least && wanted.seconds.is_some_and(|most| clock.elapsed().as_secs() >= most);
         if over || failed.len() >= most_failures {
             break;
@@ -143,7 +151,7 @@ pub(crate) fn seeds(wanted: Wanted) -> Vec<u64> {
     let seconds = clock.elapsed().as_secs_f64();
     let acts = reach.acts();
     println!(
-        "{runs} seeds, {sessions} sessions, {faults} faults that acted {acts} times, {ticks} ticks, {bars} bars, {gaps} words on gaps, {safe} times safe in {seconds:.1} s"
+        "{runs} seeds, {sessions} sessions, {faults} faults with {acts} acts, {ticks} ticks, {bars} bars, {gaps} words on gaps, {safe} times safe in {seconds:.1} s"
     );
     let never = reach.never();
     if wanted.full && failed.is_empty() && !never.is_empty() {

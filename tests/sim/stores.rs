@@ -52,10 +52,15 @@ pub(crate) struct Redis {
 const KEPT: usize = 2_000;
 
 impl Store {
+    /// The last event that it has of a ledger with this name.
+    pub(crate) fn position_in(&self, lineage: u64) -> u64 {
+        self.rows.positions.get(&lineage).copied().unwrap_or(0)
+    }
+
     /// One transaction. Rows that are there stay; the position moves with them.
     fn write(&mut self, disk: &Disk, from: Position, limit: usize) -> Result<Position, &'static str> {
         self.unseen_restore = false;
-        let position = self.rows.positions.get(&disk.state.lineage).copied().unwrap_or(0);
+        let position = self.position_in(disk.state.lineage);
         if position + 1 < from.0 {
             return Err("behind");
         }
@@ -257,7 +262,9 @@ impl World {
         let life = self.life;
         let service = self.service.as_mut().expect("it runs");
         let (writing, publishing) = (service.writer.next_step(now), service.publisher.next_step(now));
-        let slow = writing.is_some() && self.acting(Fault::StoreSlow, None).is_some();
+        let slow = writing
+            .as_ref()
+            .is_some_and(|step| self.acting_on(Fault::StoreSlow, None, thing(step)).is_some());
         if let Some(step) = writing {
             self.after(if slow { (800, 9_000) } else { (1, 60) }, Happens::Wrote(life, step));
         }
@@ -276,7 +283,8 @@ impl World {
             self.store.failed = true;
             return self.service.as_mut().expect("it runs").writer.note_failure(now, jitter);
         }
-        let lies = self.acting(Fault::StoreLies, None).is_some() && self.rng.bool();
+        let lies = self.lasting(Fault::StoreLies, None).is_some() && self.rng.bool();
+        let _felt = lies.then(|| self.acting_on(Fault::StoreLies, None, thing(&step)));
         let disk = std::rc::Rc::clone(&self.disk);
         let Step::Write { from, limit } = step else {
             return self.locate(now);
@@ -299,10 +307,15 @@ impl World {
         }
     }
 
+    /// Up to which event of this ledger the store has them.
+    pub(crate) fn stored(&self) -> u64 {
+        self.store.position_in(self.disk.borrow().state.lineage)
+    }
+
     /// Where the store stands in this ledger, as the writer finds it.
     pub(crate) fn locate(&mut self, now: Timestamp) {
         let disk = self.disk.borrow();
-        let mut stored = self.store.rows.positions.get(&disk.state.lineage).copied().unwrap_or(0);
+        let mut stored = self.store.position_in(disk.state.lineage);
         let service = self.service.as_mut().expect("it runs");
         if stored > service.opened_at && !service.located {
             drop(disk);
@@ -401,6 +414,14 @@ impl World {
         let disk = self.disk.borrow();
         let all: Vec<Channel> = disk.heads().keys().copied().collect();
         survey(service, &mut self.redis, &disk, &all, now, &mut self.reach);
+    }
+}
+
+/// What a step is for the count of acts: what is written from the same event on is written again.
+const fn thing(step: &Step) -> u64 {
+    match step {
+        Step::Locate => 0,
+        Step::Write { from, .. } => from.0,
     }
 }
 

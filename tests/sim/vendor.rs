@@ -25,6 +25,8 @@ pub(crate) struct Account {
     pub(crate) calls: Vec<(i64, u32)>,
     pub(crate) handshakes: Vec<i64>,
     pub(crate) refused_at: Option<i64>,
+    /// The UTC day for which the vendor said that its credits are spent.
+    pub(crate) spent_on: Option<i64>,
 }
 
 #[derive(Debug)]
@@ -156,6 +158,12 @@ impl Vendor {
             (.., true) => Some(format!("K1: {key} was used again after it was refused for good")),
             _ => None,
         }
+    }
+
+    /// Whether the vendor said of each of so many keys that its credits of that day are spent: nothing is asked before the next.
+    pub(crate) fn all_spent(&self, keys: u8, day: i64) -> bool {
+        let spent = self.accounts.values().filter(|account| account.spent_on == Some(day));
+        spent.count() == usize::from(keys)
     }
 
     /// A handshake came with a key.

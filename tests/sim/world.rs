@@ -1,5 +1,6 @@
 //! The world: one clock, one queue of what happens next, and everything in it. All that is random comes from the plan's seed.
 
+use crate::acts::Acts;
 use crate::client::Client;
 use crate::disk::Disk;
 use crate::gate::History;
@@ -103,8 +104,8 @@ pub(crate) struct World {
     pub(crate) clients: Vec<Client>,
     pub(crate) told: Told,
     pub(crate) reach: Reach,
-    /// How often each lasting fault changed what would have happened.
-    acted: RefCell<BTreeMap<Fault, u64>>,
+    /// What lasting faults changed.
+    acts: RefCell<Acts>,
     pub(crate) wrong: Vec<String>,
     /// Which pairs the vendor streams on the socket that is open.
     pub(crate) streaming: Vec<bool>,
@@ -136,7 +137,7 @@ pub(crate) fn run(plan: Plan, trace: bool) -> Outcome {
     let mut world = World::new(plan, trace);
     world.live();
     world.close();
-    world.reach.acted(&world.acted.borrow());
+    world.reach.acted(&world.acts.borrow().counts);
     if world.told.safe > 0 {
         world.reach.see("a pair is called safe to trade");
     }
@@ -181,7 +182,7 @@ impl World {
             clients: (0..plan.clients).map(|i| Client::new(&plan, i)).collect(),
             told: Told::default(),
             reach: Reach::default(),
-            acted: RefCell::default(),
+            acts: RefCell::default(),
             wrong: Vec::new(),
             streaming: Vec::new(),
             woken_at: None,
@@ -227,22 +228,32 @@ impl World {
         self.wrong.push(what);
     }
 
-    /// The fault of this kind that acts now on this pair or client; asked where it is about to change what happens.
+    /// The fault of this kind that acts now on this pair or client; asked where it is about to change what happens. Asked again, it
+    /// is the same act.
     pub(crate) fn acting(&self, fault: Fault, whom: Option<usize>) -> Option<Planned> {
-        let found = self.lasting(fault, whom);
-        if found.is_some() {
-            *self.acted.borrow_mut().entry(fault).or_default() += 1;
-        }
-        found
+        self.acting_on(fault, whom, 0)
     }
 
-    fn lasting(&self, fault: Fault, whom: Option<usize>) -> Option<Planned> {
-        let acts = |planned: &&Planned| {
+    /// The same, where each thing that it changes is an act of its own.
+    pub(crate) fn acting_on(&self, fault: Fault, whom: Option<usize>, thing: u64) -> Option<Planned> {
+        let (number, found) = self.find_lasting(fault, whom)?;
+        self.acts.borrow_mut().note(number, fault, thing);
+        Some(found)
+    }
+
+    /// The same, without an act.
+    pub(crate) fn lasting(&self, fault: Fault, whom: Option<usize>) -> Option<Planned> {
+        self.find_lasting(fault, whom).map(|(_, found)| found)
+    }
+
+    fn find_lasting(&self, fault: Fault, whom: Option<usize>) -> Option<(usize, Planned)> {
+        let acts = |(_, planned): &(usize, &Planned)| {
             let of = |count: usize| planned.whom % count.max(1);
             let whose = whom.is_none_or(|whom| of(self.plan.pairs.len()) == whom || planned.whom > 3);
             planned.fault == fault && planned.from * S <= self.now && self.now < planned.to * S && whose
         };
-        self.plan.faults.iter().find(acts).copied()
+        let found = self.plan.faults.iter().enumerate().find(acts);
+        found.map(|(number, planned)| (number, *planned))
     }
 
     fn live(&mut self) {
@@ -324,6 +335,10 @@ impl World {
         if self.service.is_some() {
             return;
         }
+        let stored = self.stored();
+        if self.disk.borrow().set_back && self.lasting(Fault::StoreDown, None).is_some() {
+            return self.at(self.now + S, Happens::Start); // only the store shows that, and it does not answer
+        }
         self.life += 1;
         // A restart asks at once with keys that were refused.
         let accounts = self.vendor.accounts.values_mut();
@@ -333,7 +348,7 @@ impl World {
         }
         let random = self.rng.u64(..);
         let channels = service::channels(&self.plan);
-        let renumbered = self.disk.borrow_mut().open(&channels, random);
+        let renumbered = self.disk.borrow_mut().open(&channels, random, stored);
         self.see_start(renumbered);
         let clocks = self.clocks();
         let service = Service::start(&self.plan, &self.calendars, &self.disk, &self.used, clocks);
@@ -468,6 +483,7 @@ impl World {
                 service.planner.set_back(now);
             }
         }
+        service.heal_signature = u64::MAX; // gaps that were settled may be open again, which no count shows
         self.link_on(LinkEvent::Broken);
     }
 

@@ -237,7 +237,10 @@ impl Lifecycle {
     pub(super) fn flag_lost(&mut self, trouble: &FlagTrouble, now: Timestamp) {
         let held = self.flag.take().is_some();
         if self.state == State::MarketClosed {
-            return; // it matters again from the gate of the next session on
+            if held && !trouble.only_stale() {
+                self.gates.withdraw(); // what passed by it since the last close does not open the next session
+            }
+            return; // the rest matters again from the gate of the next session on
         }
         for pair in self.awaited_pairs() {
             if self.gates.of(pair) == Gate::Unchecked {

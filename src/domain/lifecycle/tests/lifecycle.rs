@@ -447,6 +447,17 @@ fn a_flag_withdrawn_before_the_open_closes_the_gate_and_in_mid_session_raises_a_
 }
 
 #[test]
+fn a_flag_that_came_and_went_between_sessions_does_not_open_the_next() {
+    let mut life = lived(&way_to(State::Active));
+    for event in [closed(), Event::L0Ready(flag()), passed(), withdrawn()] {
+        drop(life.on(event, START));
+    }
+    assert_eq!(life.state(), State::MarketClosed);
+    drop(life.on(coming(), START));
+    assert_eq!(life.state(), State::WaitingL0);
+}
+
+#[test]
 fn a_flag_that_grows_stale_with_its_session_is_no_alarm() {
     let mut life = lived(&way_to(State::MarketClosed));
     let stale = Event::L0Lost(FlagTrouble::Stale {

@@ -28,17 +28,24 @@ impl Pipeline {
     }
 
     pub(super) fn keep_deadlines(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) {
-        while let Some(due) = self.next_deadline().filter(|due| *due <= now) {
-            self.at = self.at.max(due); // slots of a session that goes on were over before it did
-            self.heard = self.at;
-            out.push(JournalEntry::Input(Input {
-                at: self.at,
-                what: InputKind::Deadline,
-            }));
-            self.close_due(due, out);
-            self.turn_sessions(due, out);
-            self.replan();
-        }
+        while self.keep_deadline(now, out) {}
+    }
+
+    /// Processes the next deadline, if it is due; several may be due at one instant.
+    pub(super) fn keep_deadline(&mut self, now: Timestamp, out: &mut Vec<JournalEntry>) -> bool {
+        let Some(due) = self.next_deadline().filter(|due| *due <= now) else {
+            return false;
+        };
+        self.at = self.at.max(due); // slots of a session that goes on were over before it did
+        self.heard = self.at;
+        out.push(JournalEntry::Input(Input {
+            at: self.at,
+            what: InputKind::Deadline,
+        }));
+        self.close_due(due, out);
+        self.turn_sessions(due, out);
+        self.replan();
+        true
     }
 
     /// Opens the next session a moment early when a price is timestamped inside it, because clocks differ.
