@@ -514,6 +514,14 @@ impl Folded<'_> {
         }
     }
 
+    /// Whether a slot is in a gap that stays open because no key may be used before the next day.
+    fn waits(&self, symbol: Symbol, at: i64) -> bool {
+        let day = self.plan.ends.div_euclid(crate::plan::DAY);
+        let last = self.gaps.values().filter_map(|words| words.last());
+        let mut pending = last.filter(|gap| gap.symbol == symbol && gap.status.pending());
+        self.vendor.all_spent(self.plan.keys, day) && pending.any(|gap| gap.from.secs() <= at && at < gap.to.secs())
+    }
+
     /// B3: for each expected slot of a finished session there is one current bar or one `unfillable` record.
     fn every_slot(&self, wrong: &mut Vec<String>) {
         let unfillable: BTreeSet<(Symbol, i64)> = self
@@ -526,15 +534,6 @@ impl Folded<'_> {
                 slots.map(|at| (gap.symbol, at)).collect::<Vec<_>>()
             })
             .collect();
-        // A gap stays open where no key may be used before the next day.
-        let spent = self
-            .vendor
-            .all_spent(self.plan.keys, self.plan.ends.div_euclid(crate::plan::DAY));
-        let waits = |symbol: Symbol, at: i64| {
-            let last = self.gaps.values().filter_map(|words| words.last());
-            let mut pending = last.filter(|gap| gap.symbol == symbol && gap.status.pending());
-            spent && pending.any(|gap| gap.from.secs() <= at && at < gap.to.secs())
-        };
         for (pair, i) in self.plan.pairs.iter().zip(0..) {
             for day in &self.plan.dates {
                 if self.told.unrecorded.contains(&(i, *day)) {
@@ -565,7 +564,7 @@ impl Folded<'_> {
                 let mut at = opens;
                 while at < closes {
                     let bar = self.bars.contains_key(&(pair.symbol, Interval::M5, at));
-                    if !bar && !unfillable.contains(&(pair.symbol, at)) && !waits(pair.symbol, at) {
+                    if !bar && !unfillable.contains(&(pair.symbol, at)) && !self.waits(pair.symbol, at) {
                         let gaps: Vec<_> = self
                             .gaps
                             .values()
