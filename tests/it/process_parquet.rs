@@ -1,5 +1,5 @@
 //! What a long Parquet file costs: the time to its first byte, bars a second of one core, and memory. The short form asks for a part
-//! of a year; with `CANDELA_TEST_LONG` it is a million bars and the figures are printed, and with a release build as
+//! of a year; with `CANDELA_TEST_LONG` it is a million bars and the figures are printed, and with a build of profile `dist` as
 //! `CANDELA_TEST_BINARY` they are held against the goals.
 
 use crate::child::{Candela, wait_until};
@@ -18,7 +18,7 @@ use std::time::Duration;
 #[path = "many_bars.rs"]
 mod many_bars;
 
-/// Goals of a release build on an idle machine.
+/// Goals of a build of profile `dist` on an idle machine.
 const FIRST_BYTE: Duration = Duration::from_millis(50);
 const BARS_A_SECOND: f64 = 1e6;
 /// More than after the first short files. Holds for the short form in every build.
