@@ -1227,6 +1227,10 @@ pub const LOAD_SECONDS: i64 = 3_600;
 /// How many clients of `candela load` connect at the same time: fewer than a listener's backlog.
 pub const LOAD_CONNECTS: usize = 64;
 
+/// How long `candela load` waits before clients that were refused ask again, real time: a little longer than the second in which a service
+/// accepts so many.
+pub const LOAD_ASKS_AGAIN: Duration = Duration::from_millis(1_100);
+
 /// How long `candela load` waits after the last client connected before it measures, and for a client that ends, real time.
 pub const LOAD_SETTLES: Duration = Duration::from_secs(2);
 

@@ -11,6 +11,7 @@ use crate::cmd::ask::{ServiceError, TokenArg};
 use crate::domain::protocol::Continuity;
 use actix_codec::Framed;
 use awc::BoxedSocket;
+use awc::error::WsClientError;
 use awc::ws::{Codec, Frame, Message};
 use futures_util::{SinkExt, StreamExt};
 use serde_json::{Value, json};
@@ -35,6 +36,32 @@ pub(super) struct CheckedClient {
     pub(super) closes: BTreeMap<u16, u64>,
     /// The wait that a `goaway` asked for.
     delay: Duration,
+}
+
+/// What the answer to a handshake means.
+fn why_not_connected(url: String, error: &WsClientError) -> ServiceError {
+    let WsClientError::InvalidResponseStatus(status) = error else {
+        let why = error.to_string();
+        return ServiceError::Unreachable { url, why };
+    };
+    match status.as_u16() {
+        401 | 403 => ServiceError::NoToken {
+            url,
+            why: status.to_string(),
+        },
+        503 => ServiceError::Refused {
+            url,
+            why: "no more connections are accepted now (503)".to_owned(),
+        },
+        400..500 => ServiceError::Refused {
+            url,
+            why: status.to_string(),
+        },
+        _ => ServiceError::Strange {
+            url,
+            why: format!("it answers a WebSocket handshake with {status}"),
+        },
+    }
 }
 
 impl CheckedClient {
@@ -66,10 +93,7 @@ impl CheckedClient {
             request = request.header(name, value);
         }
         let connected = request.connect().await;
-        let (_, socket) = connected.map_err(|error| ServiceError::Unreachable {
-            url: self.url.clone(),
-            why: error.to_string(),
-        })?;
+        let (_, socket) = connected.map_err(|error| why_not_connected(self.url.clone(), &error))?;
         self.socket = Some(socket);
         Ok(())
     }

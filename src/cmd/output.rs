@@ -65,6 +65,9 @@ impl Output {
     }
 
     /// Waits until every line is written, at most [`limits::OUTPUT_FLUSH`].
+    ///
+    /// # Errors
+    /// Why a line could not be written.
     pub fn finish_writing(&self) -> io::Result<()> {
         self.queue.flush(limits::OUTPUT_FLUSH);
         self.take_failure()

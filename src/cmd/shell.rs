@@ -36,6 +36,9 @@ impl CompletionsArgs {
 
 impl ManArgs {
     /// Prints or writes the manual pages.
+    ///
+    /// # Errors
+    /// When they cannot be written.
     pub fn run(self, command: clap::Command) -> anyhow::Result<Exit> {
         match self.folder {
             Some(folder) => {

@@ -47,12 +47,7 @@ fn cluster(per_second: u32, edges: usize) -> (World, Node, Vec<Node>) {
     let mut world = World::with_rate(BEGIN, per_second);
     let leader = world.ingest();
     world.log_has(3);
-    // All clients come within a second or two.
-    let edge = |number| {
-        let mut command = world.node("edge", &format!("edge-{number}"));
-        Node::of(command.env("CANDELA__SERVER__ACCEPTS_PER_SECOND", "20000"))
-    };
-    let edges: Vec<Node> = (0..edges).map(edge).collect();
+    let edges: Vec<Node> = (0..edges).map(|number| world.edge(&format!("edge-{number}"))).collect();
     for node in edges.iter().chain([&leader]) {
         node.comes_to("active");
     }

@@ -27,6 +27,11 @@ fn in_market(began: &Stopwatch, args: &[&str]) -> Command {
 
 impl World {
     fn new() -> Self {
+        Self::with(&[])
+    }
+
+    /// One whose service has these settings too.
+    fn with(settings: &[(&str, &str)]) -> Self {
         let began = Stopwatch::start();
         let simulate = ["simulate", "--symbols", "USD/COP", "--per-second", "100", "--json"];
         let mut vendor = Candela::of(&mut in_market(&began, &simulate));
@@ -45,7 +50,8 @@ impl World {
                 ("LOG_LEVEL", "INFO"),
                 ("API_KEY_G1_1", "f00dfeed"),
                 ("STARTUP_TIMEOUT_MINUTES", "1"),
-            ]);
+            ])
+            .envs(settings.iter().copied());
         let service = Candela::of(&mut command);
         let line = wait_until("the service to listen", || service.stderr.find("candela listens"));
         let line: Value = serde_json::from_str(&line).unwrap();
@@ -140,4 +146,24 @@ fn load_measures_deliveries_resumes_and_what_the_service_needs_and_finds_what_is
     let ended = running.ended();
     let said: Value = serde_json::from_str(&ended.stdout).unwrap();
     assert_eq!((ended.code(), &said["without_connection"]), (1, &5.into()), "{said}");
+}
+
+#[test]
+fn load_asks_again_where_too_many_came_in_a_second_and_says_when_no_more_are_accepted() {
+    let world = World::with(&[
+        ("CANDELA__SERVER__ACCEPTS_PER_SECOND", "40"),
+        ("CANDELA__SERVER__CONNECTIONS", "120"),
+    ]);
+    let url = format!("ws://{}/ws", world.address);
+    for (clients, connected) in [("100", 100), ("150", 120)] {
+        let ended = wait_until("clients of before to be gone, and ticks to flow", || {
+            let ended = world.load(&url, &["--clients", clients, "--seconds", "2"]);
+            (ended.code() == 0).then_some(ended)
+        });
+        let said: Value = serde_json::from_str(&ended.stdout).unwrap();
+        assert_eq!(said["clients"]["connected"], connected, "{said}");
+        let refused = said["clients"]["refused"].as_str();
+        let full = refused.is_some_and(|why| why.contains("no more connections are accepted now"));
+        assert_eq!(full, connected == 120, "{said}");
+    }
 }

@@ -29,6 +29,9 @@ impl ClusterScreen {
     }
 
     /// Waits until all output is written. A reader that is gone is no failure.
+    ///
+    /// # Errors
+    /// Why some output could not be written.
     pub(super) fn finish_writing(&self) -> io::Result<()> {
         self.out.finish_writing().or_else(|error| match error.kind() {
             ErrorKind::BrokenPipe => Ok(()),

@@ -75,6 +75,9 @@ pub(super) struct Node {
 
 impl Node {
     /// A node that is not started yet, with a folder of its own in `folder`.
+    ///
+    /// # Errors
+    /// [`ClusterDemoError::Folder`].
     pub(super) fn new(
         name: &'static str,
         folder: &Path,
@@ -100,6 +103,9 @@ impl Node {
     }
 
     /// Starts it, or starts it again.
+    ///
+    /// # Errors
+    /// [`ClusterDemoError::Start`].
     pub(super) fn start(&mut self) -> Result<(), ClusterDemoError> {
         let name = self.name;
         let own = std::env::current_exe().map_err(|error| ClusterDemoError::Start { name, error })?;

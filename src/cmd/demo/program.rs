@@ -20,6 +20,9 @@ pub(super) struct Program {
 impl Program {
     /// Starts it. Everything that it writes goes to the file. Its process group is its own: Ctrl-C in a terminal stops the demo, and the
     /// demo stops the program.
+    ///
+    /// # Errors
+    /// [`ClusterDemoError::Start`].
     pub(super) fn start(name: &'static str, command: &mut Command, log: &Path) -> Result<Self, ClusterDemoError> {
         let spawned = File::create(log).and_then(|file| {
             let both = file.try_clone()?;

@@ -110,6 +110,9 @@ impl Screen {
     }
 
     /// Waits until all output is written. A reader that is gone (`candela demo | head`) is no failure: the service has other clients.
+    ///
+    /// # Errors
+    /// Why some output could not be written.
     pub fn finish_writing(&self) -> io::Result<()> {
         self.out.finish_writing().or_else(|error| match error.kind() {
             ErrorKind::BrokenPipe => Ok(()),

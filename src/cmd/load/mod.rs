@@ -229,14 +229,17 @@ impl LoadArgs {
         })
     }
 
-    /// Connects as many clients as the service accepts, a batch at a time; also returns why one was refused.
+    /// Connects as many clients as the service accepts, a batch at a time; also returns why the last was refused. A service accepts so many
+    /// in a second: those that it refuses ask again after one, until none of a batch is accepted.
     async fn connect(&self) -> Result<(Vec<CheckedClient>, Option<String>), ServiceError> {
         let bar = self.progress_bar(u64::from(self.clients), "connect {wide_bar} {pos}/{len} clients");
+        let asked = usize::try_from(self.clients).unwrap_or(usize::MAX);
         let mut clients = Vec::new();
-        let mut refused = None;
-        let mut left = usize::try_from(self.clients).unwrap_or(usize::MAX);
-        while left > 0 && refused.is_none() {
-            let some = left.min(limits::LOAD_CONNECTS);
+        let mut refused: Option<ServiceError> = None;
+        while clients.len() < asked {
+            let before = clients.len();
+            let has_waited = refused.take().is_some();
+            let some = asked.saturating_sub(before).min(limits::LOAD_CONNECTS);
             let opened = join_all((0..some).map(|_| CheckedClient::open(&self.url, &self.token))).await;
             for one in opened {
                 match one {
@@ -244,8 +247,13 @@ impl LoadArgs {
                     Err(error) => refused = Some(error),
                 }
             }
-            left = left.saturating_sub(some);
             bar.set_position(u64::try_from(clients.len()).unwrap_or(u64::MAX));
+            if refused.is_some() {
+                if clients.is_empty() || has_waited && clients.len() == before {
+                    break;
+                }
+                actix_rt::time::sleep(limits::LOAD_ASKS_AGAIN).await;
+            }
         }
         bar.finish_and_clear();
         match refused {
