@@ -345,20 +345,19 @@ pub(crate) fn is_gapless(client: &Client) {
     }
 }
 
-/// Each tick that was told is a row, once, and rows have no hole.
-fn are_rows_once(world: &World, client: &Client) {
-    let (_, seq) = client.last_tick();
-    let rows = "SELECT count(*), count(DISTINCT seq), min(seq), max(seq) FROM realtime_market_data";
-    let stored = wait_until("the database to have them", || {
-        let row = world.database.sql(rows);
+/// Each tick up to this number comes to be a row, once, of one epoch, and rows have no hole.
+pub(crate) fn are_rows_once(sql: impl Fn(&str) -> String, last: u64) {
+    let rows =
+        "SELECT count(*), count(DISTINCT seq), count(DISTINCT epoch), min(seq), max(seq) FROM realtime_market_data";
+    wait_until("the database to have them", || {
+        let row = sql(rows);
         let numbers: Vec<u64> = row.split('|').map(|number| number.parse().unwrap_or(0)).collect();
-        (numbers[3] >= seq).then_some(numbers)
+        if numbers[4] < last {
+            return None;
+        }
+        assert_eq!(numbers, [numbers[4], numbers[4], 1, 1, numbers[4]], "{row}");
+        Some(())
     });
-    assert_eq!(
-        (stored[0], stored[1], stored[2]),
-        (stored[3], stored[3], 1),
-        "{stored:?}"
-    );
 }
 
 /// An edge counts what it told, as its ingest does.
@@ -456,7 +455,7 @@ fn an_edge_tells_what_its_ingest_tells_and_keeps_its_clients_while_the_ingest_di
     let at_late = Client::of(&late, start);
     at_late.hears_more(20);
     come_to_tell_the_same(&at_late, &at_edge, 200);
-    are_rows_once(&world, &again);
+    are_rows_once(|sql| world.database.sql(sql), again.last_tick().1);
     edge.process.signal(libc::SIGTERM);
     let ended = edge.process.ended();
     assert_eq!(ended.code(), 0, "{}", ended.stderr);

@@ -2,7 +2,7 @@
 //! hop from node to node see one history, and the database has what the vendor told, once.
 
 use crate::child::{spawn, wait_until};
-use crate::cluster::{Client, Node, Seen, World, come_to_tell_the_same};
+use crate::cluster::{Client, Node, Seen, World, are_rows_once, come_to_tell_the_same};
 use crate::process_time::Wall;
 use crate::servers::{Manner, Postgres, Reach, Redis, Relay, free_port};
 use crate::store_outages::SmallDisk;
@@ -100,22 +100,8 @@ impl Cluster {
     fn has_one_history(&self, postgres: &Postgres) {
         self.hopper.hears_more(100);
         self.hopper.is_whole();
-        let last = self.hopper.last_tick();
         let name = &self.world.database.name;
-        let rows = "SELECT count(*), count(DISTINCT seq), count(DISTINCT epoch), max(seq) FROM realtime_market_data";
-        wait_until("the database to have the rows", || {
-            let row = postgres.sql(name, rows);
-            let numbers: Vec<u64> = row.split('|').map(|number| number.parse().unwrap_or(0)).collect();
-            if numbers[3] < last {
-                return None;
-            }
-            assert_eq!(
-                (numbers[0], numbers[1], numbers[2]),
-                (numbers[3], numbers[3], 1),
-                "{row}"
-            );
-            Some(())
-        });
+        are_rows_once(|sql| postgres.sql(name, sql), self.hopper.last_tick());
         let stored = "SELECT extract(epoch FROM event_time)::bigint, (last * 1000000)::bigint FROM realtime_market_data ORDER BY seq";
         let stored: Vec<(i64, String)> = postgres
             .sql(name, stored)
@@ -252,27 +238,10 @@ async fn stay(address: &str, hops: &Mutex<Hops>, continuity: &mut Continuity) {
 
 #[test]
 fn of_two_standbys_one_leads_after_each_loss_and_a_client_that_hops_over_three_edges_sees_one_history() {
-    let Cluster {
-        mut world,
-        postgres,
-        record,
-        leader,
-        standby,
-        edges,
-        hopper,
-    } = Cluster::new(3);
-    let mut command = world.ingest_command("run", "ingest", "three");
-    let third = Linked::of(&world, &postgres, &mut command);
+    let mut cluster = Cluster::new(3);
+    let mut command = cluster.world.ingest_command("run", "ingest", "three");
+    let third = Linked::of(&cluster.world, &cluster.postgres, &mut command);
     third.node.comes_to("active");
-    let cluster = Cluster {
-        world,
-        postgres,
-        record,
-        leader,
-        standby,
-        edges,
-        hopper,
-    };
     cluster.leader.node.process.signal(libc::SIGKILL);
     wait_until("one of two to lead", || {
         (cluster.standby.leads() || third.leads()).then_some(())
@@ -422,33 +391,15 @@ fn a_postgresql_that_is_lost_is_replaced_by_the_one_that_followed_it() {
 
 #[test]
 fn a_leader_that_loses_its_way_to_the_database_alone_is_succeeded_and_ends() {
-    let cluster = Cluster::new(2);
+    let mut cluster = Cluster::new(2);
     cluster.leader.to_postgres.set(NOTHING_TO_POSTGRES);
     wait_until("the standby to lead", || cluster.standby.leads().then_some(()));
     cluster.hopper.hears_more(200);
     assert_eq!(cluster.term(), "2");
-    let Cluster {
-        leader: Linked { node: leader, .. },
-        standby,
-        hopper,
-        world,
-        postgres,
-        record,
-        edges,
-    } = cluster;
-    let ended = leader.process.ended();
+    let mut after = cluster.world.node("edge", "after");
+    let after = Linked::of(&cluster.world, &cluster.postgres, &mut after);
+    let ended = std::mem::replace(&mut cluster.leader, after).node.process.ended();
     assert_eq!(ended.code(), 75, "{}", ended.stderr);
-    let mut again = world.node("edge", "after");
-    let again = Linked::of(&world, &postgres, &mut again);
-    let cluster = Cluster {
-        leader: again,
-        standby,
-        hopper,
-        world,
-        postgres,
-        record,
-        edges,
-    };
     cluster.has_one_history(&cluster.postgres);
 }
 

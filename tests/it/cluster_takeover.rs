@@ -5,7 +5,7 @@
 //! quick as CLUSTER asks for.
 
 use crate::child::{Candela, wait_until};
-use crate::cluster::{Client, Node, World, come_to_tell_the_same, is_gapless, tell_the_same};
+use crate::cluster::{Client, Node, World, are_rows_once, come_to_tell_the_same, is_gapless, tell_the_same};
 use crate::servers::{Postgres, Reach};
 use crate::witness::Witness;
 use candela::clock::Stopwatch;
@@ -75,21 +75,7 @@ impl Cluster {
 
     /// Ticks that were told are rows, once, and are the vendor's; what is missing is of the time without a leader.
     fn rows_are_the_vendors(&self, (from, to): (i64, i64)) {
-        let (_, seq) = self.at_edge.last_tick();
-        let rows = "SELECT count(*), count(DISTINCT seq), count(DISTINCT epoch), max(seq) FROM realtime_market_data";
-        wait_until("the database to have them", || {
-            let row = self.world.database.sql(rows);
-            let numbers: Vec<u64> = row.split('|').map(|number| number.parse().unwrap_or(0)).collect();
-            if numbers[3] < seq {
-                return None;
-            }
-            assert_eq!(
-                (numbers[0], numbers[1], numbers[2]),
-                (numbers[3], numbers[3], 1),
-                "{row}"
-            );
-            Some(())
-        });
+        are_rows_once(|sql| self.world.database.sql(sql), self.at_edge.last_tick().1);
         self.record.has_all(&self.world.database, 100);
         let missing = self.record.missing(&self.world.database);
         let odd: Vec<&i64> = missing.iter().filter(|stamp| !(from..=to).contains(*stamp)).collect();

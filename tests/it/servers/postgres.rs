@@ -39,14 +39,7 @@ impl Postgres {
             Certificate::issue().write_to(&folder.0, server_user());
         }
         let port = if reach.tcp { free_port() } else { 5432 };
-        let child = Self::launch(&folder.0, reach, port);
-        let postgres = Self {
-            child,
-            folder,
-            reach,
-            port,
-        };
-        postgres.wait_until_it_answers();
+        let postgres = Self::running(folder, reach, port);
         if let Some(password) = reach.password {
             postgres.sql("postgres", &format!("alter user postgres password '{password}'"));
         }
@@ -63,16 +56,20 @@ impl Postgres {
             .arg(folder.0.join("data"));
         let copied = copy.output().expect("run pg_basebackup");
         assert!(copied.status.success(), "{}", String::from_utf8_lossy(&copied.stderr));
-        let (reach, port) = (self.reach, free_port());
+        Self::running(folder, self.reach, free_port())
+    }
+
+    /// A server on the data in this folder, once it answers.
+    fn running(folder: Folder, reach: Reach, port: u16) -> Self {
         let child = Self::launch(&folder.0, reach, port);
-        let follower = Self {
+        let postgres = Self {
             child,
             folder,
             reach,
             port,
         };
-        follower.wait_until_it_answers();
-        follower
+        postgres.wait_until_it_answers();
+        postgres
     }
 
     fn launch(folder: &Path, reach: Reach, port: u16) -> Child {
