@@ -35,6 +35,9 @@ impl From<io::Error> for LockError {
 
 impl LockFile {
     /// Locks a file for this process, and creates it and its folder if needed.
+    ///
+    /// # Errors
+    /// [`LockError`].
     pub fn take(path: &Path) -> Result<Self, LockError> {
         if let Some(folder) = path.parent() {
             fs::create_dir_all(folder)?;

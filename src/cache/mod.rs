@@ -95,6 +95,9 @@ impl Cache {
     }
 
     /// Requests the lease, or renews it.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not answer.
     pub async fn renew_lease(&self) -> Result<Answer, CacheError> {
         match self {
             Self::Memory(_) => Ok(Answer::Granted(1)),
@@ -103,6 +106,9 @@ impl Cache {
     }
 
     /// Takes the lease from the holder with this id, which lost the right to write to the database to this one.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not answer.
     pub async fn succeed(&self, from: &str) -> Result<(), CacheError> {
         match self {
             Self::Memory(_) => Ok(()),
@@ -127,11 +133,17 @@ impl Cache {
     }
 
     /// The JSON of the last tick, unless it is too old.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not answer.
     pub async fn latest(&self, symbol: Symbol, now: Timestamp) -> Result<Option<String>, CacheError> {
         either!(self.latest(symbol, now))
     }
 
     /// Sends a trivial query, and returns how long the answer took.
+    ///
+    /// # Errors
+    /// [`CacheError`] when it does not answer.
     pub async fn ping(&self) -> Result<Duration, CacheError> {
         let asked = Stopwatch::start();
         either!(self.ping())?;

@@ -50,6 +50,9 @@ impl std::fmt::Debug for Redis {
 
 impl Redis {
     /// Parses the URL: user, password, TLS (`rediss`), database number. Does not connect yet: the server may start later.
+    ///
+    /// # Errors
+    /// [`CacheError::BadUrl`].
     pub fn new(url: &SecretString) -> Result<Self, CacheError> {
         let info = address(url.expose_secret())?;
         let connector = Connector::new(info)?;
@@ -148,6 +151,9 @@ impl Redis {
     }
 
     /// The state of each channel's key, in order.
+    ///
+    /// # Errors
+    /// [`CacheError`] when the server does not answer.
     pub async fn inspect(&self, channels: &[Channel]) -> Result<Vec<FoundStream>, CacheError> {
         let mut pipeline = redis::pipe();
         pipeline.ignore_errors(); // each is checked: a missing key is answered by an error

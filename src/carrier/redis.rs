@@ -111,6 +111,9 @@ impl std::fmt::Debug for RedisLog {
 
 impl RedisLog {
     /// The cluster log in this Redis, which keeps about `keep` entries. Does not connect yet.
+    ///
+    /// # Errors
+    /// [`CacheError::BadUrl`].
     pub fn new(url: &SecretString, keep: u64) -> Result<Self, CacheError> {
         Ok(Self(Arc::new(RedisLogParts {
             connector: Connector::of(url)?,

@@ -273,6 +273,9 @@ impl Ledger {
     }
 
     /// Renumbers the ledger before any of its numbers is published; `stored` is a reader's position beyond the end.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the new names cannot be written.
     pub fn renumber(&mut self, why: Doubt, stored: Position) -> Result<(), LedgerError> {
         let head = self.end.head;
         let lineage = renumber(&mut self.db, &self.path, &mut self.end, head, fastrand::u64(..))?;

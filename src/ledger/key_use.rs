@@ -52,6 +52,9 @@ impl KeyUseBook {
     }
 
     /// The use of each key on its newest day.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the record cannot be read.
     pub fn newest_uses(&self) -> Result<Vec<KeyUse>, KeyUseError> {
         let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut query = db.prepare_cached(
@@ -73,6 +76,9 @@ impl KeyUseBook {
     }
 
     /// Stores another process's record of a key, if it counts more than the known one.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the record cannot be read or written.
     pub fn save_more(&self, used: &KeyUse) -> Result<(), KeyUseError> {
         let known = self.newest_uses()?.into_iter().find(|known| known.slot == used.slot);
         if known.is_some_and(|known| (known.day, known.calls) >= (used.day, used.calls)) {
@@ -82,6 +88,9 @@ impl KeyUseBook {
     }
 
     /// Stores a key's use of its day.
+    ///
+    /// # Errors
+    /// [`KeyUseError`] when the record cannot be written.
     pub fn save_use(&self, used: &KeyUse) -> Result<(), KeyUseError> {
         let db = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut upsert = db.prepare_cached("INSERT OR REPLACE INTO key_use VALUES (?1, ?2, ?3, ?4, ?5, ?6)")?;

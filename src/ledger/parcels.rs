@@ -462,6 +462,9 @@ pub(super) fn begin_file(
 
 impl Ledger {
     /// Begins another chain of parcels, with a number beyond `number` and beyond any of this ledger.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when it cannot be written.
     pub fn begin_parcels_after(&mut self, number: u64) -> Result<(), LedgerError> {
         let lineage = self.shared.state().lineage.clone();
         let opening = opening_at(&self.end, self.session_date(), &lineage);

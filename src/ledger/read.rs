@@ -112,6 +112,9 @@ impl LedgerReader {
     }
 
     /// The head of each channel before the file of session `date`; empty if there is no such file.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the file cannot be read.
     pub fn heads_before(&self, date: NaiveDate) -> Result<Heads, LedgerError> {
         let Some(path) = self.shared.state().files.get(&date).map(|file| file.path.clone()) else {
             return Ok(Heads::new());
@@ -135,6 +138,9 @@ impl LedgerReader {
     }
 
     /// Requests that the next start renumber the ledger: this reader has other events after `shared`, the last position that both have.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the request cannot be written.
     pub fn renumber_at_next_start(&self, shared: Position) -> Result<(), LedgerError> {
         renumber::at_next_start(&self.shared.folder, shared.0)
     }
@@ -193,6 +199,9 @@ impl LedgerReader {
 
     /// The events of a channel with seqs in `[from_seq, to_seq]`, in order, at most `limit` of them and never more than
     /// [`limits::LEDGER_READ_MAX`]. Events that retention removed are missing at the beginning: see [`LedgerReader::first_seq`].
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn read_channel(
         &mut self,
         channel: Channel,
@@ -222,6 +231,9 @@ impl LedgerReader {
     }
 
     /// The lowest seq of a channel that is kept, if any.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, LedgerError> {
         for file in self.files_snapshot() {
             let found = channel_events(self.open_cached(&file.path)?, &file.path, channel, (0, u64::MAX), 1)?;
@@ -233,6 +245,9 @@ impl LedgerReader {
     }
 
     /// The journal entries that match `query`, in order: noted entries, and gaps, sessions and seams as they were published.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn read_journal(&mut self, query: &JournalQuery) -> Result<Vec<PlacedEntry>, LedgerError> {
         let most = usize::try_from(query.limit).unwrap_or(usize::MAX);
         let mut found = Vec::new();
@@ -254,6 +269,9 @@ impl LedgerReader {
     }
 
     /// When the first journal entry that is kept was written, if there is one.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn journal_begins(&mut self) -> Result<Option<Timestamp>, LedgerError> {
         for file in self.files_snapshot() {
             let db = self.open_cached(&file.path)?;
@@ -269,6 +287,9 @@ impl LedgerReader {
     }
 
     /// The last noted entry.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn last_noted(&mut self) -> Result<Option<PlacedEntry>, LedgerError> {
         for file in self.files_snapshot().into_iter().rev() {
             let sql = "SELECT * FROM notes WHERE kind = 'journal' ORDER BY position DESC LIMIT 1";
@@ -289,6 +310,9 @@ impl LedgerReader {
     }
 
     /// The inputs of the session of `date`, in order, as a replay needs them. Empty if there is no such file.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when the file cannot be opened.
     pub fn inputs_of(&self, date: NaiveDate) -> Result<Inputs, LedgerError> {
         let file = self.shared.state().files.get(&date).cloned();
         match file {
@@ -329,6 +353,9 @@ impl LedgerReader {
     }
 
     /// The first and last number of the parcels; all zero if none are counted.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn parcel_ends(&mut self) -> Result<ParcelEnds, LedgerError> {
         for file in self.files_snapshot().into_iter().rev() {
             let db = self.open_cached(&file.path)?;
@@ -345,6 +372,9 @@ impl LedgerReader {
     }
 
     /// The hash of a parcel, if the parcel is kept.
+    ///
+    /// # Errors
+    /// [`LedgerError`] when a file cannot be read.
     pub fn parcel_hash(&mut self, number: u64) -> Result<Option<ParcelHash>, LedgerError> {
         let found = self.read_parcels(number, 1)?;
         Ok(found

@@ -23,6 +23,9 @@ impl Store {
     }
 
     /// Requests the lease, or renews it.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
     pub async fn renew_lease(&self) -> Result<Answer, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Answer::Granted(1)),
@@ -54,6 +57,9 @@ impl Store {
     }
 
     /// Takes the lease if nobody has it, without blocking the writes of a holder.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
     pub async fn take_free_lease(&self) -> Result<Answer, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Answer::Granted(1)),
@@ -62,6 +68,9 @@ impl Store {
     }
 
     /// The same, but one that has run out is left to its holder: it is returned as held, with no time left.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer.
     pub async fn take_ownerless_lease(&self) -> Result<Answer, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(Answer::Granted(1)),
@@ -70,6 +79,9 @@ impl Store {
     }
 
     /// The present holder of the lease, without requesting it; `None` if nobody has it, or if its table does not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the store does not answer in time.
     pub async fn lease_holder(&self) -> Result<Option<Held>, StoreError> {
         match self {
             Self::Sqlite(_) => Ok(None),

@@ -65,7 +65,7 @@ const LIMITS: &[Limit] = &[
     },
     Limit {
         what: "lines of product code",
-        limit: 82_800.0,
+        limit: 83_000.0,
         goal: "70000", // with what is planned for this version
         remedy: "take out what nothing uses and what is written twice; a feature that needs more raises this",
         measure: lines,

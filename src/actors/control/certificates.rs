@@ -84,6 +84,9 @@ impl FollowedPair {
 }
 
 /// The events of a pair's sessions, base bars and quality up to `to`, in the order of the ledger. `next` is where each channel continues.
+///
+/// # Errors
+/// [`LedgerError`] when the ledger cannot be read.
 pub fn read_events(
     ledger: &mut LedgerReader,
     symbol: Symbol,

@@ -22,9 +22,15 @@ pub trait Record: Clone {
     fn dates(&self) -> Vec<(NaiveDate, Position)>;
 
     /// Where each channel ended before the session of `date`.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
     fn heads_before(&self, date: NaiveDate) -> Result<BTreeMap<Channel, Head>, Self::Error>;
 
     /// The inputs of the session of `date`, in order.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
     fn inputs(&self, date: NaiveDate) -> Result<Self::Inputs, Self::Error>;
 
     /// The last written position.
@@ -34,9 +40,15 @@ pub trait Record: Clone {
     fn heads(&self) -> BTreeMap<Channel, Head>;
 
     /// The lowest number of a channel that is kept, if any.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
     fn first_seq(&mut self, channel: Channel) -> Result<Option<u64>, Self::Error>;
 
     /// The events of a channel with numbers in `[from, to]`, in order, at most `limit` of them.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
     fn read_channel(
         &mut self,
         channel: Channel,
@@ -86,6 +98,9 @@ impl Record for LedgerReader {
 }
 
 /// The pipeline in the state that the ledger records. `now` matters only for a ledger without inputs.
+///
+/// # Errors
+/// When the ledger cannot be read.
 pub fn rebuild<R: Record>(ledger: &R, markets: &[PairRules], now: Timestamp) -> Result<Pipeline, R::Error> {
     let mut reader = ledger.clone();
     let dates = reader.dates();
@@ -124,6 +139,9 @@ fn differs<R: Record>(pipeline: &Pipeline, reader: &R) -> bool {
 
 /// Decides again on the recorded inputs of the session of `date`, and passes the outcome to `show`, in order. It equals what the ledger has
 /// of that date, as long as settings and program are the same.
+///
+/// # Errors
+/// When the ledger cannot be read.
 pub fn replay_session<R: Record>(
     ledger: &R,
     markets: &[PairRules],

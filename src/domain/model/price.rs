@@ -215,6 +215,9 @@ pub mod as_micros {
     use serde::{Deserialize, Deserializer, Serializer};
 
     /// Writes the millionths as a whole number.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(price: &Price, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.serialize_i64(price.micros())
     }
@@ -234,6 +237,9 @@ pub mod maybe_as_micros {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     /// Writes the millionths as a whole number, or null.
+    ///
+    /// # Errors
+    /// Those of the serializer.
     pub fn serialize<S: Serializer>(price: &Option<Price>, serializer: S) -> Result<S::Ok, S::Error> {
         price.map(Price::micros).serialize(serializer)
     }

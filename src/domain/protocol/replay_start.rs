@@ -13,6 +13,9 @@ pub trait HeldLog {
     fn first_in_memory(&self) -> Option<u64>;
 
     /// The lowest seq in the ledger; reads a file.
+    ///
+    /// # Errors
+    /// When the file cannot be read.
     fn first_in_ledger(&mut self) -> Result<Option<u64>, Unreadable>;
 
     /// When an event was published, if the ledger has it; reads a file.

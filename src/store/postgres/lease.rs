@@ -299,6 +299,9 @@ impl Postgres {
     }
 
     /// The present holder of the lease, without requesting it; `None` if nobody has it, or if its table does not exist yet.
+    ///
+    /// # Errors
+    /// [`StoreError`] when the database does not answer in time.
     pub async fn lease_holder(&self) -> Result<Option<Held>, StoreError> {
         let looking = async {
             let made = self.way.connect().await?;

@@ -228,6 +228,9 @@ impl RunningServer {
 }
 
 /// Binds and starts the worker threads. Signals are left to the caller, who calls [`RunningServer::drain`].
+///
+/// # Errors
+/// [`ServeError`] when the address cannot be bound.
 pub fn serve(mut parts: WebParts) -> Result<RunningServer, ServeError> {
     let workers = parts.workers.clamp(1, limits::HTTP_WORKERS_MAX);
     let share = ClientShare::of(reserve_descriptors()?, workers, parts.extras.tls.is_some());

@@ -33,6 +33,9 @@ impl BarHistory {
     }
 
     /// The best bar of each slot, as [`Store::read_bars`] returns them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
     pub(crate) async fn read(&self, query: BarQuery) -> Result<Vec<StoredBar>, StoreError> {
         match self.composed_until(&query).await? {
             Some((first, sessions)) => self.read_composed(query, first, sessions.as_ref()).await,
@@ -75,6 +78,9 @@ impl BarHistory {
     }
 
     /// A page of the same bars, and whether more may follow, as [`Store::bars_in_turn`] returns them.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
     pub(crate) async fn read_page(&self, query: BarQuery) -> Result<(Vec<StoredBar>, bool), StoreError> {
         let Some((first, sessions)) = self.composed_until(&query).await? else {
             return self.store.bars_in_turn(query).await;
@@ -85,6 +91,9 @@ impl BarHistory {
     }
 
     /// A page of the same bars, column by column, into the memory of `into`.
+    ///
+    /// # Errors
+    /// [`StoreError`] when they cannot be read.
     pub(crate) async fn read_columns(&self, query: BarQuery, into: BarTable) -> Result<(BarTable, bool), StoreError> {
         let Some((first, sessions)) = self.composed_until(&query).await? else {
             return self.store.bar_columns_in_turn(query, into).await;

@@ -75,6 +75,9 @@ pub(crate) trait Speaker: 'static {
 }
 
 /// Responds to an admitted request, and starts its session on its transport.
+///
+/// # Errors
+/// The response to send instead.
 pub(crate) fn begin(
     request: &HttpRequest,
     payload: web::Payload,

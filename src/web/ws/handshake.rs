@@ -8,6 +8,9 @@ use actix_web::HttpRequest;
 use actix_web::http::{Version, header};
 
 /// Checks that this request may become a WebSocket.
+///
+/// # Errors
+/// The response to send instead.
 pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), HttpError> {
     if request.version() != Version::HTTP_11 {
         return Err(HttpError::bad_request("a WebSocket handshake is made over HTTP/1.1"));
@@ -31,6 +34,9 @@ pub(crate) fn check(request: &HttpRequest, origins: &[String]) -> Result<(), Htt
 }
 
 /// Checks that the page that the request comes from, if any, may connect.
+///
+/// # Errors
+/// The response to send instead.
 pub(crate) fn check_origin(request: &HttpRequest, origins: &[String]) -> Result<(), HttpError> {
     let Some(origin) = request.headers().get(header::ORIGIN) else {
         return Ok(()); // not a browser
