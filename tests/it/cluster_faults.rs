@@ -80,6 +80,9 @@ impl Cluster {
         let addresses = edges.iter().map(|edge| edge.node.address.clone()).collect();
         let hopper = Hopper::over(addresses);
         hopper.hears_more(100);
+        // From then on a standby takes over in the same epochs: the ledger of the first leader was empty, and so was the log.
+        let recorded = || postgres.sql(&world.database.name, "SELECT provable FROM candela_lease") == "t";
+        wait_until("the leader to be recorded", || recorded().then_some(()));
         Self {
             world,
             postgres,

@@ -160,6 +160,8 @@ pub struct Leading {
     sure: Option<Duration>,
     /// Whether the cluster log had all of the ledger at the last append.
     has_all: bool,
+    /// Whether it had at least everything that readers may read. A leader that is always busy never has all of its ledger there.
+    has_told: bool,
     alone: TellsAlone,
     /// Whether the database says that the cluster log has everything that was published; `None` while unknown.
     provable: Option<bool>,
@@ -181,6 +183,7 @@ impl Leading {
             told,
             sure: None,
             has_all: false,
+            has_told: false,
             alone: TellsAlone::No,
             provable: None,
             proving: false,
@@ -207,12 +210,14 @@ impl Leading {
                 self.logged = self.logged.max(*upto);
                 self.sure = sent.or(self.sure);
                 self.has_all = !more;
+                self.has_told = *upto >= self.told;
                 self.away = None;
                 self.alone = TellsAlone::No;
             }
             AppendStep::Look | AppendStep::Foreign(_) => self.next = None,
             AppendStep::Away(_) => {
                 self.has_all = false;
+                self.has_told = false;
                 self.away.get_or_insert(now);
             }
         }
@@ -248,9 +253,9 @@ impl Leading {
         begins // else asked again with the next append
     }
 
-    /// Whether the database has to record now that the cluster log has everything.
+    /// Whether the database has to record now that the cluster log has everything that is told.
     pub fn go_together(&mut self) -> bool {
-        self.has_all && self.provable != Some(true) && !std::mem::replace(&mut self.proving, true)
+        self.has_told && self.provable != Some(true) && !std::mem::replace(&mut self.proving, true)
     }
 
     /// Whether the database recorded it. Returns whether events may be told alone from now on.
@@ -356,6 +361,18 @@ mod tests {
         let mut patient = Leading::new(Position(3), None, false);
         patient.on(&away(), SECOND);
         assert!(patient.is_long_away(SECOND * 9) && !patient.go_alone(true, SECOND * 9));
+    }
+
+    #[test]
+    fn a_leader_that_always_has_more_to_append_is_recorded_too_once_the_log_has_what_was_told() {
+        let mut leading = Leading::new(Position(3), None, false);
+        leading.on(&has(2, true, Some(SECOND)), SECOND);
+        assert!(!leading.go_together(), "the third is told and not there");
+        leading.on(&has(3, true, Some(SECOND)), SECOND);
+        assert!(leading.go_together());
+        leading.proved(true, false);
+        leading.on(&away(), SECOND);
+        assert!(!leading.go_together(), "it may have lost what it had");
     }
 
     #[test]
