@@ -25,7 +25,7 @@ fn graded(url: &str, seconds: &str) -> Ended {
 }
 
 /// How often it came back, as it says.
-fn reconnects(said: &str) -> usize {
+pub(crate) fn reconnects(said: &str) -> usize {
     let counted = said
         .lines()
         .find_map(|line| line.split_once(" reconnects")?.0.rsplit_once(", "));

@@ -1,7 +1,8 @@
 //! A cluster that loses parts of itself, on real servers: which node may tell and write is decided as docs/cluster.md says, clients that
-//! hop from node to node see one history, and the database has what the vendor told, once.
+//! hop from node to node see one history, `candela protocol-check` that hops finds nothing, and the database has what the vendor told, once.
 
-use crate::child::{spawn, wait_until};
+use crate::child::{Candela, spawn, wait_until};
+use crate::clients_guarantees::reconnects;
 use crate::cluster::{Client, Node, Seen, World, are_rows_once, come_to_tell_the_same};
 use crate::process_time::Wall;
 use crate::servers::{Manner, Postgres, Reach, Redis, Relay, free_port};
@@ -35,6 +36,7 @@ struct Cluster {
     standby: Linked,
     edges: Vec<Linked>,
     hopper: Hopper,
+    checked: Checked,
 }
 
 /// A node and its ways.
@@ -78,6 +80,10 @@ impl Cluster {
             one.node.comes_to("active");
         }
         let addresses = edges.iter().map(|edge| edge.node.address.clone()).collect();
+        let ports = edges
+            .iter()
+            .map(|edge| edge.node.address.rsplit_once(':').unwrap().1.parse().unwrap());
+        let checked = Checked::over(ports.collect());
         let hopper = Hopper::over(addresses);
         hopper.hears_more(100);
         // From then on a standby takes over in the same epochs: the ledger of the first leader was empty, and so was the log.
@@ -91,6 +97,7 @@ impl Cluster {
             standby,
             edges,
             hopper,
+            checked,
         }
     }
 
@@ -142,6 +149,53 @@ impl Linked {
 
     fn leads(&self) -> bool {
         self.node.process.stderr.find("this candela leads").is_some()
+    }
+}
+
+/// `candela protocol-check`, whose connection is cut each second and made again to the next node.
+struct Checked {
+    process: Candela,
+    over: Arc<Relay>,
+}
+
+impl Checked {
+    /// How long it follows live data, in seconds.
+    const SECONDS: u64 = 12;
+
+    fn over(nodes: Vec<u16>) -> Self {
+        let relay = Arc::new(Relay::before(nodes[0]));
+        let url = relay.of(&format!("ws://127.0.0.1:{}/ws", nodes[0]));
+        let process = Candela::start(&["protocol-check", &url, "--seconds", &Self::SECONDS.to_string()]);
+        let began = Stopwatch::start();
+        let over = Arc::downgrade(&relay);
+        std::thread::spawn(move || {
+            for node in nodes.iter().cycle() {
+                let stay = Stopwatch::start();
+                wait_until("a second", || (stay.elapsed() > Duration::from_secs(1)).then_some(()));
+                let Some(relay) = over.upgrade() else { return };
+                // What it checks on one connection, before and after that, needs one.
+                if began.elapsed() > Duration::from_secs(Self::SECONDS - 3) {
+                    return;
+                }
+                relay.lead_to(*node);
+                let cuts = relay.cuts();
+                relay.set(Manner::Cut);
+                wait_until("the cut", || {
+                    let waited = stay.elapsed() > Duration::from_secs(3); // nothing passes through it now
+                    (relay.cuts() > cuts || waited).then_some(())
+                });
+                relay.set(Manner::Pass);
+            }
+        });
+        Self { process, over: relay }
+    }
+
+    fn finds_nothing(self) {
+        let ended = self.process.ended();
+        drop(self.over);
+        assert_eq!(ended.code(), 0, "{}{}", ended.stdout, ended.stderr);
+        println!("{}", ended.stdout);
+        assert!(reconnects(&ended.stdout) >= 2, "{}", ended.stdout);
     }
 }
 
@@ -262,6 +316,7 @@ fn of_two_standbys_one_leads_after_each_loss_and_a_client_that_hops_over_three_e
     cluster.hopper.hears_more(200);
     assert_eq!(cluster.term(), "3");
     cluster.has_one_history(&cluster.postgres);
+    cluster.checked.finds_nothing();
 }
 
 #[test]
@@ -293,6 +348,7 @@ fn a_redis_that_stands_still_is_emptied_restarted_or_restored_costs_no_client_a_
             well.then_some(())
         });
     }
+    cluster.checked.finds_nothing();
 }
 
 /// A process that ends with its value.
@@ -370,6 +426,7 @@ fn a_redis_master_that_is_killed_in_a_burst_is_replaced_by_its_replica() {
     cluster.hopper.hears_more(600);
     assert_eq!(cluster.term(), "1");
     cluster.has_one_history(&cluster.postgres);
+    cluster.checked.finds_nothing();
 }
 
 #[test]
@@ -390,6 +447,7 @@ fn a_postgresql_that_is_lost_is_replaced_by_the_one_that_followed_it() {
     });
     let term = follower.sql(&cluster.world.database.name, "SELECT term FROM candela_lease");
     assert_eq!(term, "1");
+    cluster.checked.finds_nothing();
 }
 
 #[test]
@@ -404,6 +462,7 @@ fn a_leader_that_loses_its_way_to_the_database_alone_is_succeeded_and_ends() {
     let ended = std::mem::replace(&mut cluster.leader, after).node.process.ended();
     assert_eq!(ended.code(), 75, "{}", ended.stderr);
     cluster.has_one_history(&cluster.postgres);
+    cluster.checked.finds_nothing();
 }
 
 #[test]
@@ -433,6 +492,7 @@ fn a_leader_that_loses_its_way_to_the_log_alone_leads_on_and_the_others_catch_up
     at_edge.hears_more(100);
     come_to_tell_the_same(&at_leader, &at_edge, 200);
     cluster.has_one_history(&cluster.postgres);
+    cluster.checked.finds_nothing();
 }
 
 #[test]
@@ -464,6 +524,7 @@ fn a_leader_whose_clock_jumps_by_an_hour_leads_on() {
         });
     }
     cluster.has_one_history(&cluster.postgres);
+    cluster.checked.finds_nothing();
 }
 
 #[test]
@@ -488,4 +549,5 @@ fn a_leader_whose_disk_is_full_for_a_moment_goes_on_and_one_whose_disk_stays_ful
     let log = cluster.leader.node.process.stderr.text();
     assert!(log.contains("this leader ends, and a standby takes over"), "{log}");
     cluster.has_one_history(&cluster.postgres);
+    cluster.checked.finds_nothing();
 }
