@@ -30,7 +30,7 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone)]
 pub struct Pipeline {
     sequencer: Sequencer,
-    books: Vec<SymbolState>,
+    pairs: Vec<SymbolState>,
     /// The time of the last input. Decreases only where the clock was set back.
     at: Timestamp,
     /// The same, of the last input that was no correction of a calendar.
@@ -57,13 +57,13 @@ impl Pipeline {
         now: Timestamp,
     ) -> Self {
         let mut sequencer = Sequencer::after(head, heads);
-        let books = markets
+        let pairs = markets
             .iter()
             .map(|market| SymbolState::new(market.clone(), &mut sequencer, now))
             .collect();
         let mut pipeline = Self {
             sequencer,
-            books,
+            pairs,
             at: now,
             heard: now,
             clock_since: now,
@@ -84,9 +84,9 @@ impl Pipeline {
 
     /// The counters of each pair.
     pub fn counts_of_pairs(&self) -> BTreeMap<Symbol, PairCounts> {
-        self.books
+        self.pairs
             .iter()
-            .map(|book| (book.market.symbol, book.counted))
+            .map(|pair| (pair.market.symbol, pair.counted))
             .collect()
     }
 
@@ -102,17 +102,17 @@ impl Pipeline {
 
     /// The gaps that may still be filled.
     pub fn pending_gaps(&self) -> impl Iterator<Item = &Gap> {
-        self.books.iter().flat_map(SymbolState::pending_gaps)
+        self.pairs.iter().flat_map(SymbolState::pending_gaps)
     }
 
     /// The bars that are still to be compared with the vendor's.
     pub fn unchecked_bars(&self) -> impl Iterator<Item = Unchecked> {
-        self.books.iter().filter_map(SymbolState::unchecked_bars)
+        self.pairs.iter().filter_map(SymbolState::unchecked_bars)
     }
 
     /// How each pair's prices were judged.
     pub fn prices(&self) -> impl Iterator<Item = (Symbol, AcceptanceView)> {
-        self.books.iter().map(|book| (book.market.symbol, book.prices()))
+        self.pairs.iter().map(|pair| (pair.market.symbol, pair.prices()))
     }
 
     /// The time of the last input.
@@ -122,33 +122,33 @@ impl Pipeline {
 
     /// Restores a gap of an earlier day, with what was published of the days in it; a settled gap is restored for its id.
     pub fn restore_gap(&mut self, gap: Gap, told: &ToldDays) {
-        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == gap.symbol) {
-            book.restore_gap(gap, told);
+        if let Some(pair) = pair_of(&mut self.pairs, gap.symbol) {
+            pair.restore_gap(gap, told);
         }
     }
 
     /// Drops every gap, before the published ones are restored.
     pub fn forget_gaps(&mut self) {
-        self.books.iter_mut().for_each(SymbolState::forget_gaps);
+        self.pairs.iter_mut().for_each(SymbolState::forget_gaps);
     }
 
     /// Restores published state of the newest session where a replay differs from it: the last revisions of its bars, and the last gap id.
     pub fn restore_told(&mut self, symbol: Symbol, bars: &[Bar], last_gap: u64) {
-        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == symbol) {
-            book.restore_told(bars, last_gap);
+        if let Some(pair) = pair_of(&mut self.pairs, symbol) {
+            pair.restore_told(bars, last_gap);
         }
     }
 
     /// Restores the last good price of an earlier day.
     pub fn restore_close(&mut self, close: LastClose) {
-        if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == close.symbol) {
-            book.judge.carry_close(close);
+        if let Some(pair) = pair_of(&mut self.pairs, close.symbol) {
+            pair.judge.carry_close(close);
         }
     }
 
     /// The last good price of each pair that has one.
     pub fn last_closes(&self) -> impl Iterator<Item = LastClose> {
-        self.books.iter().filter_map(|book| book.judge.close())
+        self.pairs.iter().filter_map(|pair| pair.judge.close())
     }
 
     /// Processes every deadline up to `now`.
@@ -239,39 +239,38 @@ impl Pipeline {
     }
 
     fn knows_close(&self, close: &LastClose) -> bool {
-        let mut books = self.books.iter().filter(|book| book.market.symbol == close.symbol);
-        books.any(|book| book.judge.close() == Some(*close) || book.has_carried())
+        let mut pairs = self.pairs.iter().filter(|pair| pair.market.symbol == close.symbol);
+        pairs.any(|pair| pair.judge.close() == Some(*close) || pair.has_carried())
     }
 
     fn take_carried(&mut self, carried: &AcceptedTick) -> bool {
-        self.books
-            .iter_mut()
-            .find(|book| book.market.symbol == carried.tick.symbol)
-            .is_some_and(|book| book.take_carried(carried))
+        pair_of(&mut self.pairs, carried.tick.symbol).is_some_and(|pair| pair.take_carried(carried))
     }
 
     fn all_up(&self, symbols: &[Symbol]) -> bool {
-        self.books
+        self.pairs
             .iter()
-            .filter(|book| symbols.contains(&book.market.symbol))
-            .all(|book| book.watch.is_up())
+            .filter(|pair| symbols.contains(&pair.market.symbol))
+            .all(|pair| pair.outages.is_up())
     }
 
     /// Whether the opening that was replayed produced this state of the link, so that the recorded copy is redundant.
     fn knows_link(&self, link: &LinkChange, symbols: &[Symbol]) -> bool {
-        let mut books = self.books.iter().filter(|book| symbols.contains(&book.market.symbol));
-        books.all(|book| book.link_at_open().as_ref() == Some(link))
+        let mut pairs = self.pairs.iter().filter(|pair| symbols.contains(&pair.market.symbol));
+        pairs.all(|pair| pair.link_at_open().as_ref() == Some(link))
     }
 
     /// Applies the state of the link when the session opened, for a day that is replayed alone.
     fn carry_link(&mut self, link: &LinkChange, at: Timestamp) {
-        for book in &mut self.books {
-            let symbol = book.market.symbol;
+        for pair in &mut self.pairs {
+            let symbol = pair.market.symbol;
             match link {
-                LinkChange::Up { symbols } if symbols.contains(&symbol) => book.watch.mark_up(book.opened_at(at)),
-                LinkChange::Lost { symbols, cause } if symbols.contains(&symbol) => book.watch.carry_loss(cause, None),
+                LinkChange::Up { symbols } if symbols.contains(&symbol) => pair.outages.mark_up(pair.opened_at(at)),
+                LinkChange::Lost { symbols, cause } if symbols.contains(&symbol) => {
+                    pair.outages.carry_loss(cause, None);
+                }
                 LinkChange::Missed { symbols, until, cause } if symbols.contains(&symbol) => {
-                    book.watch.carry_loss(cause, Some(*until));
+                    pair.outages.carry_loss(cause, Some(*until));
                 }
                 _ => {}
             }
@@ -284,8 +283,8 @@ impl Pipeline {
             at: self.at,
             what: InputKind::Started,
         }));
-        for book in &mut self.books {
-            book.watch.mark_down(self.at, "not_running");
+        for pair in &mut self.pairs {
+            pair.outages.mark_down(self.at, "not_running");
         }
     }
 
@@ -296,11 +295,9 @@ impl Pipeline {
         };
         match heard.what.clone() {
             InputKind::Link(LinkChange::Up { symbols }) => {
-                for book in &mut self.books {
-                    if symbols.contains(&book.market.symbol) {
-                        book.watch.mark_up(at);
-                    }
-                }
+                let pairs = self.pairs.iter_mut();
+                let up = pairs.filter(|pair| symbols.contains(&pair.market.symbol));
+                up.for_each(|pair| pair.outages.mark_up(at));
             }
             InputKind::Carried(
                 link @ (LinkChange::Up { .. } | LinkChange::Lost { .. } | LinkChange::Missed { .. }),
@@ -308,25 +305,27 @@ impl Pipeline {
                 self.carry_link(&link, at);
             }
             InputKind::Link(LinkChange::Down { cause }) | InputKind::Carried(LinkChange::Down { cause }) => {
-                self.books.iter_mut().for_each(|book| book.watch.mark_down(at, &cause));
+                self.pairs
+                    .iter_mut()
+                    .for_each(|pair| pair.outages.mark_down(at, &cause));
             }
             InputKind::Link(LinkChange::Doubt { since, cause })
             | InputKind::Carried(LinkChange::Doubt { since, cause }) => {
-                for book in &mut self.books {
-                    book.doubt_bars(since, &cause, at, &mut self.sequencer, &mut self.counts, out);
+                for pair in &mut self.pairs {
+                    pair.doubt_bars(since, &cause, at, &mut self.sequencer, &mut self.counts, out);
                 }
             }
             InputKind::Link(LinkChange::Lost { symbols, cause }) => {
-                let books = self.books.iter_mut();
-                let lost = books.filter(|book| symbols.contains(&book.market.symbol));
-                lost.for_each(|book| book.watch.mark_down(at, &cause));
+                let pairs = self.pairs.iter_mut();
+                let lost = pairs.filter(|pair| symbols.contains(&pair.market.symbol));
+                lost.for_each(|pair| pair.outages.mark_down(at, &cause));
             }
             InputKind::Unwatched(unwatched) => self.apply_unwatched(&unwatched, at, out),
             InputKind::Opened(symbol) => self.open_now(symbol, at, out),
             InputKind::Requested(asked) => self.apply_requested(&asked, at, out),
             InputKind::MissingBars(lacking) => {
-                if let Some(book) = self.books.iter_mut().find(|book| book.market.symbol == lacking.symbol) {
-                    book.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
+                if let Some(pair) = pair_of(&mut self.pairs, lacking.symbol) {
+                    pair.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
                 }
             }
             InputKind::Seam(found) => {
@@ -336,8 +335,8 @@ impl Pipeline {
                 self.tell_quality(certificate.symbol, Event::Certificate(certificate), at, out);
             }
             InputKind::LastClose(found) => {
-                if let Some(i) = self.books.iter().position(|book| book.market.symbol == found.symbol) {
-                    let learned = self.books.get_mut(i).map(|book| book.learn_close(found, at));
+                if let Some(i) = self.pairs.iter().position(|pair| pair.market.symbol == found.symbol) {
+                    let learned = self.pairs.get_mut(i).map(|pair| pair.learn_close(found, at));
                     let (good, dropped) = learned.unwrap_or_default();
                     self.count_dropped(dropped);
                     self.take_good(i, &good, at, out);
@@ -361,9 +360,9 @@ impl Pipeline {
 
     /// Marks the gaps that a request to the vendor covers as `filling`.
     fn apply_requested(&mut self, asked: &Requested, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        for i in 0..self.books.len() {
-            let gaps = match self.books.get_mut(i).filter(|book| book.market.symbol == asked.symbol) {
-                Some(book) => book.mark_requested(asked.interval, asked.from, asked.to),
+        for i in 0..self.pairs.len() {
+            let gaps = match self.pairs.get_mut(i).filter(|pair| pair.market.symbol == asked.symbol) {
+                Some(pair) => pair.mark_requested(asked.interval, asked.from, asked.to),
                 None => Vec::new(),
             };
             self.tell_findings(i, gaps.into_iter().map(GapChange::Gap).collect(), at, out);
@@ -372,8 +371,8 @@ impl Pipeline {
 
     /// Publishes a finding on the pair's channel of quality, unchanged.
     fn tell_quality(&mut self, symbol: Symbol, event: Event, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        let book = self.books.iter().find(|book| book.market.symbol == symbol);
-        if let Some(quality) = book.map(|book| book.logs.quality) {
+        let pair = self.pairs.iter().find(|pair| pair.market.symbol == symbol);
+        if let Some(quality) = pair.map(|pair| pair.logs.quality) {
             self.tell_event(quality, event, at, out);
         }
     }
@@ -389,16 +388,16 @@ impl Pipeline {
 
     /// Processes a price that arrived at `received_at`; `at` is the pipeline's time.
     fn take_price(&mut self, tick: &Tick, received_at: Timestamp, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        let Some(i) = self.books.iter().position(|book| book.market.symbol == tick.symbol) else {
+        let Some(i) = self.pairs.iter().position(|pair| pair.market.symbol == tick.symbol) else {
             return self.set_aside(RejectReason::UnknownSymbol, 1);
         };
-        let Some(book) = self.books.get_mut(i) else { return };
-        if book.keep_for_open(tick, received_at) {
+        let Some(pair) = self.pairs.get_mut(i) else { return };
+        if pair.keep_for_open(tick, received_at) {
             return;
         }
-        let (ruling, dropped) = book.check_tick(tick, received_at);
+        let (ruling, dropped) = pair.check_tick(tick, received_at);
         if matches!(ruling, TickVerdict::Aside(RejectReason::OffSession)) {
-            book.hold(*tick, received_at);
+            pair.hold(*tick, received_at);
         }
         self.count_dropped(dropped);
         match ruling {
@@ -427,34 +426,34 @@ impl Pipeline {
 
     /// Numbers accepted ticks and adds them to bars.
     fn take_good(&mut self, i: usize, ticks: &[AcceptedTick], at: Timestamp, out: &mut Vec<JournalEntry>) {
-        let Some(book) = self.books.get_mut(i) else { return };
+        let Some(pair) = self.pairs.get_mut(i) else { return };
         for accepted in ticks {
             self.counts.ticks_accepted = self.counts.ticks_accepted.saturating_add(1);
             if self.brief {
-                self.sequencer.take_numbers(book.logs.ticks);
+                self.sequencer.take_numbers(pair.logs.ticks);
             } else {
                 let event = Event::Tick(*accepted);
-                let event = self.sequencer.number_event(book.logs.ticks, at, event);
+                let event = self.sequencer.number_event(pair.logs.ticks, at, event);
                 out.push(JournalEntry::Event(event));
             }
-            book.build(&accepted.tick, at, &mut self.sequencer, &mut self.counts, out);
+            pair.build(&accepted.tick, at, &mut self.sequencer, &mut self.counts, out);
             if !self.brief {
-                book.tell_forming(at, &self.sequencer, out);
+                pair.tell_forming(at, &self.sequencer, out);
             }
         }
-        if book.take_wait() {
-            for gap in book.prove_silence() {
-                book.number_gap(gap, at, &mut self.sequencer, out);
+        if pair.take_wait() {
+            for gap in pair.prove_silence() {
+                pair.number_gap(gap, at, &mut self.sequencer, out);
             }
         }
     }
 
     /// Applies the vendor's bars for one range of time.
     fn apply_bars(&mut self, fetched: &Fetched, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        for i in 0..self.books.len() {
-            let Some(book) = self.books.get_mut(i) else { continue };
-            let (good, dropped) = book.learn(fetched, at);
-            let findings = book.apply_answer(fetched, at, &mut self.counts);
+        for i in 0..self.pairs.len() {
+            let Some(pair) = self.pairs.get_mut(i) else { continue };
+            let (good, dropped) = pair.learn(fetched, at);
+            let findings = pair.apply_answer(fetched, at, &mut self.counts);
             self.count_dropped(dropped);
             self.take_good(i, &good, at, out);
             self.tell_findings(i, findings, at, out);
@@ -462,11 +461,11 @@ impl Pipeline {
     }
 
     fn count_unusable(&mut self, Unusable { symbol, reason }: Unusable, live: bool, at: Timestamp) {
-        let known = self.books.iter_mut().find(|book| Some(book.market.symbol) == symbol);
-        let Some(book) = known else {
+        let known = self.pairs.iter_mut().find(|pair| Some(pair.market.symbol) == symbol);
+        let Some(pair) = known else {
             return self.set_aside(RejectReason::UnknownSymbol, 1);
         };
-        book.count_unusable(reason, live, at);
+        pair.count_unusable(reason, live, at);
         self.set_aside(reason, 1);
     }
 
@@ -482,7 +481,7 @@ impl Pipeline {
     }
 
     fn count_rounded(&mut self, symbol: Symbol, source: RoundedSource, count: u32) {
-        if count > 0 && self.books.iter().any(|book| book.market.symbol == symbol) {
+        if count > 0 && self.pairs.iter().any(|pair| pair.market.symbol == symbol) {
             let rounded = self.counts.rounded.entry(symbol).or_default();
             let rounded = rounded.entry(source).or_default();
             *rounded = rounded.saturating_add(u64::from(count));
@@ -505,8 +504,8 @@ impl Pipeline {
     /// Closes every slot that is due, and publishes [`BarEnd`] after the last symbol's bar of each interval.
     fn close_due(&mut self, due: Timestamp, out: &mut Vec<JournalEntry>) {
         let mut ends: Vec<BarEnd> = Vec::new();
-        for book in &mut self.books {
-            book.close_due(due, self.at, &mut self.sequencer, &mut self.counts, &mut ends, out);
+        for pair in &mut self.pairs {
+            pair.close_due(due, self.at, &mut self.sequencer, &mut self.counts, &mut ends, out);
         }
         ends.sort_by_key(|end| end.interval);
         for end in ends {
@@ -523,32 +522,34 @@ impl Pipeline {
         let mut released = Vec::new();
         let mut waited = Vec::new();
         let mut carried = false;
-        for i in 0..self.books.len() {
-            let Some(book) = self.books.get_mut(i) else { continue };
-            let Some(change) = book.turn_session(due) else { continue };
+        for i in 0..self.pairs.len() {
+            let Some(pair) = self.pairs.get_mut(i) else { continue };
+            let Some(change) = pair.turn_session(due) else {
+                continue;
+            };
             let opened = change.phase == SessionPhase::Open;
             let date = change.date;
             out.push(JournalEntry::Event(self.sequencer.number_event(
-                book.logs.session,
+                pair.logs.session,
                 self.at,
                 Event::Session(change),
             )));
             if opened && !carried {
                 carried = true;
-                self.books.iter_mut().for_each(SymbolState::ask_again);
+                self.pairs.iter_mut().for_each(SymbolState::ask_again);
                 self.carry_calendars(date, out);
                 self.carry_closes(i, due, out);
             }
-            let Some(book) = self.books.get_mut(i) else { continue };
-            if let Some(link) = book.link_at_open().filter(|_| opened) {
+            let Some(pair) = self.pairs.get_mut(i) else { continue };
+            if let Some(link) = pair.link_at_open().filter(|_| opened) {
                 out.push(JournalEntry::Input(Input {
                     at: self.at,
                     what: InputKind::Carried(link),
                 }));
             }
-            let back = if opened { book.release_held(self.at) } else { Vec::new() };
+            let back = if opened { pair.release_held(self.at) } else { Vec::new() };
             // A session with released ticks is one that continues; its day has a copy already.
-            if let Some(close) = book.judge.close().filter(|_| opened && back.is_empty()) {
+            if let Some(close) = pair.judge.close().filter(|_| opened && back.is_empty()) {
                 out.push(JournalEntry::Input(Input {
                     at: due,
                     what: InputKind::CarriedClose(close),
@@ -556,9 +557,9 @@ impl Pipeline {
             }
             released.extend(back);
             if opened {
-                waited.extend(book.take_waiting());
+                waited.extend(pair.take_waiting());
             }
-            let dropped = book.take_dropped(book.watch.is_up(), due);
+            let dropped = pair.take_dropped(pair.outages.is_up(), due);
             self.count_dropped(dropped);
         }
         self.take_back(released, self.at, out);
@@ -573,8 +574,8 @@ impl Pipeline {
 
     /// Records the last good price of every pair except the one that opens, which records its own.
     fn carry_closes(&self, opens: usize, due: Timestamp, out: &mut Vec<JournalEntry>) {
-        for (i, book) in self.books.iter().enumerate() {
-            if let Some(close) = book.judge.close().filter(|_| i != opens) {
+        for (i, pair) in self.pairs.iter().enumerate() {
+            if let Some(close) = pair.judge.close().filter(|_| i != opens) {
                 out.push(JournalEntry::Input(Input {
                     at: due,
                     what: InputKind::CarriedClose(close),
@@ -583,9 +584,13 @@ impl Pipeline {
         }
     }
 
-    fn tell_findings(&mut self, book: usize, findings: Vec<GapChange>, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        if let Some(book) = self.books.get_mut(book) {
-            book.tell_findings(findings, at, &mut self.sequencer, &mut self.counts, out);
+    fn tell_findings(&mut self, i: usize, findings: Vec<GapChange>, at: Timestamp, out: &mut Vec<JournalEntry>) {
+        if let Some(pair) = self.pairs.get_mut(i) {
+            pair.tell_findings(findings, at, &mut self.sequencer, &mut self.counts, out);
         }
     }
+}
+
+fn pair_of(pairs: &mut [SymbolState], symbol: Symbol) -> Option<&mut SymbolState> {
+    pairs.iter_mut().find(|pair| pair.market.symbol == symbol)
 }

@@ -41,7 +41,7 @@ pub(crate) type Dropped = Option<(RejectReason, u64)>;
 #[derive(Debug, Clone)]
 pub(crate) struct SymbolState {
     pub(crate) market: PairRules,
-    pub(crate) watch: OutageLog,
+    pub(crate) outages: OutageLog,
     /// The gaps of the base bars.
     gaps: GapTracker,
     /// The gaps of the one-minute bars, if these are built: the vendor is asked for them too.
@@ -101,7 +101,7 @@ impl SymbolState {
             .map(|interval| BarBuilder::new(symbol, *interval, market.lateness))
             .collect();
         let base = market.intervals.first().copied().unwrap_or(Interval::M5);
-        let mut book = Self {
+        let mut state = Self {
             gaps: GapTracker::new(symbol, base),
             minutes: market
                 .intervals
@@ -114,7 +114,7 @@ impl SymbolState {
             held: VecDeque::new(),
             waiting: Vec::new(),
             carried: Vec::new(),
-            watch: OutageLog::new(),
+            outages: OutageLog::new(),
             audit: VendorAudit::new(symbol, base, market.on_mismatch),
             judge: TickFilter::new(market.jump_basis_points),
             prices: Acceptance::default(),
@@ -129,13 +129,13 @@ impl SymbolState {
             counted: PairCounts::default(),
             market,
         };
-        book.plan_first(now);
-        book
+        state.plan_first(now);
+        state
     }
 
     /// Why the slot has no bar, or a flawed one. `no_ticks` only where accepted prices prove that the market was silent.
     fn cause_of(&self, slot: Slot) -> &str {
-        match self.watch.cause_of(slot) {
+        match self.outages.cause_of(slot) {
             Some(cause) => cause,
             None if self.proves_silent(slot.opens_at, slot.closes_at) => NO_TICKS,
             None => NO_ACCEPTED_PRICE,
@@ -245,7 +245,7 @@ impl SymbolState {
             return pushed;
         };
         if bar.revision == 0 {
-            bar.flags = bar.flags.with(self.watch.flags_of(bar.slot()));
+            bar.flags = bar.flags.with(self.outages.flags_of(bar.slot()));
             builder.adopt_bar(bar);
         }
         Pushed::Revised(bar)
@@ -269,8 +269,8 @@ impl SymbolState {
             else {
                 continue;
             };
-            let (interval, watch) = (builder.interval(), &self.watch);
-            let Some(closed) = builder.close_next(|slot| watch.flags_of(slot)) else {
+            let (interval, outages) = (builder.interval(), &self.outages);
+            let Some(closed) = builder.close_next(|slot| outages.flags_of(slot)) else {
                 continue;
             };
             let closed = self.compose_closed(i, closed);
@@ -314,7 +314,7 @@ impl SymbolState {
             return self.tell_findings(findings, due, sequencer, counts, out);
         }
         match trouble.as_deref() {
-            Some(_) if i > 0 && bar.is_none() && self.watch.cause_of(slot).is_none() => self.quiet.push(slot),
+            Some(_) if i > 0 && bar.is_none() && self.outages.cause_of(slot).is_none() => self.quiet.push(slot),
             Some(_) => self.open_gap(i, closed, due, sequencer, counts, out),
             None => {}
         }
@@ -404,7 +404,7 @@ impl SymbolState {
         counts: &mut PipelineCounts,
         out: &mut Vec<JournalEntry>,
     ) {
-        self.watch.mark_down(since, cause);
+        self.outages.mark_down(since, cause);
         for i in 0..self.builders.len() {
             for mut bar in self.doubtful_bars(i, since) {
                 bar.flags = bar.flags.with(Flags::FEED_GAP);

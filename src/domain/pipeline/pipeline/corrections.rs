@@ -10,10 +10,10 @@ const PROCESS_PAUSED: &str = "process_paused";
 impl Pipeline {
     /// Restores the calendar that was known for a pair when the day's file began, before any replay.
     pub fn restore_calendar(&mut self, known: &KnownSessions) {
-        let books = self.books.iter_mut();
-        for book in books.filter(|book| book.market.symbol == known.symbol) {
-            book.restore_calendar(known.clone(), self.at);
-            book.doubt_calendar();
+        let pairs = self.pairs.iter_mut();
+        for pair in pairs.filter(|pair| pair.market.symbol == known.symbol) {
+            pair.restore_calendar(known.clone(), self.at);
+            pair.doubt_calendar();
         }
         self.replan();
     }
@@ -25,11 +25,11 @@ impl Pipeline {
         let missed = self.next_deadline().is_some_and(|due| due <= now);
         let at = if missed { self.at } else { now };
         let mut corrected = false;
-        for book in &mut self.books {
-            if !book.edition_changed() {
+        for pair in &mut self.pairs {
+            if !pair.edition_changed() {
                 continue;
             }
-            let Some(known) = book.find_correction(at) else {
+            let Some(known) = pair.find_correction(at) else {
                 continue;
             };
             self.at = at;
@@ -38,14 +38,14 @@ impl Pipeline {
                 at,
                 what: InputKind::Calendar(known.clone()),
             }));
-            let Some(lacking) = book.apply_calendar(known, heard, at) else {
+            let Some(lacking) = pair.apply_calendar(known, heard, at) else {
                 continue;
             };
             out.push(JournalEntry::Input(Input {
                 at,
                 what: InputKind::MissingBars(lacking.clone()),
             }));
-            book.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
+            pair.open_missing(&lacking, at, &mut self.sequencer, &mut self.counts, out);
         }
         if corrected {
             self.replan();
@@ -55,10 +55,10 @@ impl Pipeline {
     /// Applies a recorded correction in a replay. The bars that it makes expected are an input of their own; the calendar itself is checked
     /// after the replay.
     pub(super) fn apply_calendar(&mut self, known: &KnownSessions, at: Timestamp) {
-        let books = self.books.iter_mut();
-        for book in books.filter(|book| book.market.symbol == known.symbol) {
-            drop(book.apply_calendar(known.clone(), self.heard, at));
-            book.doubt_calendar();
+        let pairs = self.pairs.iter_mut();
+        for pair in pairs.filter(|pair| pair.market.symbol == known.symbol) {
+            drop(pair.apply_calendar(known.clone(), self.heard, at));
+            pair.doubt_calendar();
         }
     }
 
@@ -71,17 +71,17 @@ impl Pipeline {
 
     /// Records the known calendar of every pair at the beginning of a session's file.
     pub(super) fn carry_calendars(&mut self, opened: NaiveDate, out: &mut Vec<JournalEntry>) {
-        let books = self.books.iter_mut();
-        out.extend(books.map(|book| {
+        let pairs = self.pairs.iter_mut();
+        out.extend(pairs.map(|pair| {
             JournalEntry::Input(Input {
                 at: self.at,
-                what: InputKind::Calendar(book.carry_calendar(opened, self.at)),
+                what: InputKind::Calendar(pair.carry_calendar(opened, self.at)),
             })
         }));
     }
 
     pub(super) fn knows_calendar(&self, known: &KnownSessions) -> bool {
-        self.books.iter().any(|book| book.knows_calendar(known))
+        self.pairs.iter().any(|pair| pair.knows_calendar(known))
     }
 
     /// Market time moved from `at` to another instant while nothing was received.
@@ -92,15 +92,15 @@ impl Pipeline {
             self.clock_since = *until;
         }
         if at <= *until {
-            let books = self.books.iter_mut();
-            return books.for_each(|book| book.watch.mark_unwatched(at, *until, cause));
+            let pairs = self.pairs.iter_mut();
+            return pairs.for_each(|pair| pair.outages.mark_unwatched(at, *until, cause));
         }
         (self.at, self.heard) = (*until, *until);
-        for i in 0..self.books.len() {
+        for i in 0..self.pairs.len() {
             let findings = self
-                .books
+                .pairs
                 .get_mut(i)
-                .map(|book| book.set_back(wrong_since, at, *until, cause));
+                .map(|pair| pair.set_back(wrong_since, at, *until, cause));
             self.tell_findings(i, findings.unwrap_or_default(), *until, out);
         }
     }

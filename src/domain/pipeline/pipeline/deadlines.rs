@@ -18,8 +18,8 @@ impl Pipeline {
     }
 
     fn plan(&self) -> (Option<Timestamp>, bool) {
-        let due = self.books.iter().filter_map(SymbolState::next_deadline).min();
-        (due, self.books.iter().any(SymbolState::awaits_opening))
+        let due = self.pairs.iter().filter_map(SymbolState::next_deadline).min();
+        (due, self.pairs.iter().any(SymbolState::awaits_opening))
     }
 
     /// Finds the next deadline anew. Follows every change of a pair but a price.
@@ -50,7 +50,7 @@ impl Pipeline {
 
     /// Opens the next session a moment early when a price is timestamped inside it, because clocks differ.
     pub(super) fn open_early(&mut self, tick: &Tick, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        if self.opening && self.books.iter().any(|book| book.opens_with(tick, at)) {
+        if self.opening && self.pairs.iter().any(|pair| pair.opens_with(tick, at)) {
             out.push(JournalEntry::Input(Input {
                 at,
                 what: InputKind::Opened(tick.symbol),
@@ -60,8 +60,8 @@ impl Pipeline {
     }
 
     pub(super) fn open_now(&mut self, symbol: Symbol, at: Timestamp, out: &mut Vec<JournalEntry>) {
-        let books = self.books.iter_mut().filter(|book| book.market.symbol == symbol);
-        books.for_each(|book| book.open_at(at));
+        let pairs = self.pairs.iter_mut().filter(|pair| pair.market.symbol == symbol);
+        pairs.for_each(|pair| pair.open_at(at));
         self.turn_sessions(at, out);
         self.replan();
     }

@@ -62,11 +62,11 @@ impl SymbolState {
     /// session.
     pub(in crate::domain) fn link_at_open(&self) -> Option<LinkChange> {
         let symbols = vec![self.market.symbol];
-        let lost = self.session.and_then(|session| self.watch.lost_after(session.opens));
+        let lost = self.session.and_then(|session| self.outages.lost_after(session.opens));
         match lost.map(|(cause, to)| (cause.to_owned(), to)) {
             Some((cause, None)) => Some(LinkChange::Lost { symbols, cause }),
             Some((cause, Some(until))) => Some(LinkChange::Missed { symbols, until, cause }),
-            None => self.watch.is_up().then_some(LinkChange::Up { symbols }),
+            None => self.outages.is_up().then_some(LinkChange::Up { symbols }),
         }
     }
 
@@ -205,10 +205,10 @@ impl SymbolState {
     pub(crate) fn release_held(&mut self, now: Timestamp) -> Vec<(Tick, Timestamp)> {
         let held = std::mem::take(&mut self.held);
         if let Some((last, _)) = held.back().filter(|_| held.len() >= limits::TICKS_HELD)
-            && self.watch.is_up()
+            && self.outages.is_up()
         {
-            self.watch.mark_down(last.at, "session_closed"); // what came after it was not kept
-            self.watch.mark_up(now);
+            self.outages.mark_down(last.at, "session_closed"); // what came after it was not kept
+            self.outages.mark_up(now);
         }
         held.into_iter()
             .filter(|(tick, _)| self.in_session(self.place(tick)))

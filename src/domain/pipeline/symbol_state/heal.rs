@@ -36,9 +36,11 @@ impl SymbolState {
 
     /// Marks the gaps that a request covers as `filling`.
     pub(in crate::domain) fn mark_requested(&mut self, interval: Interval, from: Timestamp, to: Timestamp) -> Vec<Gap> {
-        let books = [Some(&mut self.gaps), self.minutes.as_mut()];
-        let books = books.into_iter().flatten();
-        books.flat_map(|book| book.mark_requested(interval, from, to)).collect()
+        let trackers = [Some(&mut self.gaps), self.minutes.as_mut()];
+        let trackers = trackers.into_iter().flatten();
+        trackers
+            .flat_map(|tracker| tracker.mark_requested(interval, from, to))
+            .collect()
     }
 
     /// Opens gaps for missing bars of past sessions, each published once; slots that were part of a gap before are skipped.

@@ -20,13 +20,13 @@ impl SymbolState {
         match &ruling {
             TickVerdict::Good => {
                 self.prices.note_stamp(tick, open, now);
-                self.prices.accept(tick, place, now, self.watch.line());
+                self.prices.accept(tick, place, now, self.outages.line());
             }
             TickVerdict::Aside(reason) => {
                 if *reason != RejectReason::ExactRepeat {
                     self.prices.note_stamp(tick, open, now);
                 }
-                let line = live.then(|| self.watch.line());
+                let line = live.then(|| self.outages.line());
                 self.prices.set_aside(*reason, open, line, now);
             }
             TickVerdict::Held => self.prices.hold(tick, open, now),
@@ -41,7 +41,7 @@ impl SymbolState {
     /// Applies a close that was found. Returns the held ticks that it confirms, and the dropped ones.
     pub(in crate::domain) fn learn_close(&mut self, found: LastClose, now: Timestamp) -> (Vec<AcceptedTick>, Dropped) {
         let good = self.judge.learn(found, now);
-        let dropped = self.take_dropped(self.watch.is_up(), now);
+        let dropped = self.take_dropped(self.outages.is_up(), now);
         self.note_good(&good);
         (good, dropped)
     }
@@ -52,7 +52,7 @@ impl SymbolState {
             self.judge.refuse_beyond_scale();
         }
         let open = self.session_at(now);
-        let line = live.then(|| self.watch.line());
+        let line = live.then(|| self.outages.line());
         self.prices.set_aside(reason, open, line, now);
     }
 
@@ -60,7 +60,7 @@ impl SymbolState {
     pub(in crate::domain) fn take_dropped(&mut self, live: bool, now: Timestamp) -> Dropped {
         let (reason, count) = self.judge.take_dropped()?;
         let open = self.session_at(now);
-        let line = live.then(|| self.watch.line());
+        let line = live.then(|| self.outages.line());
         for _ in 0..count {
             self.prices.set_aside(reason, open, line, now);
         }
@@ -71,7 +71,7 @@ impl SymbolState {
         for accepted in ticks {
             let place = self.place(&accepted.tick);
             self.prices
-                .accept(&accepted.tick, place, accepted.received_at, self.watch.line());
+                .accept(&accepted.tick, place, accepted.received_at, self.outages.line());
         }
     }
 

@@ -18,7 +18,7 @@ impl SymbolState {
         until: Timestamp,
         cause: &str,
     ) -> Vec<GapChange> {
-        self.watch.set_back(until, cause);
+        self.outages.set_back(until, cause);
         self.judge.set_back(until);
         self.prices.set_back(until);
         self.partial_told_at = self.partial_told_at.min(until);
