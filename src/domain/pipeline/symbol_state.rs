@@ -51,6 +51,8 @@ pub(crate) struct SymbolState {
     quiet: Vec<Slot>,
     /// The last gap id.
     gap_ids: u64,
+    /// The last gap id that is counted as opened.
+    counted_gap: u64,
     pub(crate) logs: Logs,
     audit: VendorAudit,
     pub(crate) judge: TickFilter,
@@ -109,6 +111,7 @@ impl SymbolState {
                 .then(|| GapTracker::new(symbol, Interval::M1)),
             quiet: Vec::new(),
             gap_ids: 0,
+            counted_gap: 0,
             past: VecDeque::new(),
             pauses: Vec::new(),
             held: VecDeque::new(),
@@ -336,7 +339,6 @@ impl SymbolState {
                 opened.extend(self.open_hole(i, slot, bar, &cause).map(|gap| (gap.id, gap)));
             }
             for gap in opened.into_values() {
-                counts.gaps_opened += u64::from(gap.bars > 1); // one of one counts itself
                 self.tell_gap(gap, due, sequencer, counts, out);
             }
         }
@@ -501,7 +503,10 @@ impl SymbolState {
         out: &mut Vec<JournalEntry>,
     ) {
         match gap.status {
-            GapStatus::Open if gap.bars == 1 => counts.gaps_opened = counts.gaps_opened.saturating_add(1),
+            GapStatus::Open if gap.id > self.counted_gap => {
+                self.counted_gap = gap.id;
+                counts.gaps_opened = counts.gaps_opened.saturating_add(1);
+            }
             GapStatus::Filled => counts.gaps_filled = counts.gaps_filled.saturating_add(1),
             GapStatus::Unfillable => counts.gaps_unfillable = counts.gaps_unfillable.saturating_add(1),
             GapStatus::Open | GapStatus::Filling => {}

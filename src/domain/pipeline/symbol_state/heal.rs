@@ -73,7 +73,6 @@ impl SymbolState {
             }
         }
         for gap in opened.into_values() {
-            counts.gaps_opened += u64::from(gap.bars > 1); // one of one counts itself
             self.tell_gap(gap, at, sequencer, counts, out);
         }
     }
@@ -97,16 +96,22 @@ impl SymbolState {
 
     /// Drops every gap, before the published ones are restored.
     pub(in crate::domain) fn forget_gaps(&mut self) {
-        self.gap_ids = 0;
+        (self.gap_ids, self.counted_gap) = (0, 0);
         for gaps in [Some(&mut self.gaps), self.minutes.as_mut()].into_iter().flatten() {
             *gaps = GapTracker::new(self.market.symbol, gaps.interval());
         }
     }
 
+    /// A gap of before has this id: it is neither given nor counted again.
+    fn note_gap_id(&mut self, id: u64) {
+        self.gap_ids = self.gap_ids.max(id);
+        self.counted_gap = self.counted_gap.max(id);
+    }
+
     /// Restores a gap of an earlier day. Its slots are those of the sessions as they were told: the calendar may have been corrected
     /// since.
     pub(in crate::domain) fn restore_gap(&mut self, gap: Gap, told: &ToldDays) {
-        self.gap_ids = self.gap_ids.max(gap.id);
+        self.note_gap_id(gap.id);
         let calendar = Arc::clone(&self.market.sessions);
         let told_sessions = Listed {
             sessions: told.sessions.clone(),
@@ -151,7 +156,7 @@ impl SymbolState {
 
     /// Restores published bars where a replay of the day made different ones; later revisions start from the published ones.
     pub(in crate::domain) fn restore_told(&mut self, told: &[Bar], last_gap: u64) {
-        self.gap_ids = self.gap_ids.max(last_gap);
+        self.note_gap_id(last_gap);
         for bar in told {
             let builders = self.builders.iter_mut();
             let own = builders.filter(|builder| builder.interval() == bar.key.interval);

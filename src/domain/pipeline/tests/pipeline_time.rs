@@ -260,6 +260,18 @@ fn what_a_clock_that_was_ahead_declared_of_slots_that_were_not_over_is_withdrawn
 }
 
 #[test]
+fn a_gap_that_a_corrected_clock_makes_shorter_is_counted_once() {
+    let mut day = Day::begun();
+    day.apply_input(0, down("silent"));
+    day.until(602);
+    assert_eq!(day.gaps().last().unwrap().bars, 2);
+    day.apply_input(700, unwatched(450, "clock_stepped"));
+    let gap = day.gaps().last().cloned().unwrap();
+    assert_eq!((gap.status, gap.bars), (GapStatus::Open, 1));
+    assert_eq!(day.pipeline.counts().gaps_opened, 1);
+}
+
+#[test]
 fn a_session_that_a_clock_ahead_closed_goes_on_when_the_clock_is_corrected() {
     let mut day = Day::begun();
     ticks(&mut day, (0, 600), 0);
