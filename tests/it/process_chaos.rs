@@ -120,6 +120,9 @@ struct Scene {
     follower: Client,
     /// Clients that check the protocol to the end, and one that is killed now and then.
     crowd: Candela,
+    /// How long the crowd stays, from `began` on.
+    stays: Duration,
+    began: Stopwatch,
     passerby: Option<Candela>,
     random: Rng,
     /// The faults that are left of a shuffled list of all: each comes once before one comes again.
@@ -141,7 +144,8 @@ impl Scene {
         let service = world.service();
         let follower = of_service(&world);
         follower.saw(100);
-        let seconds = (length.as_secs() + if is_long() { 60 } else { 20 }).to_string();
+        let stays = length + Duration::from_secs(if is_long() { 60 } else { 20 });
+        let seconds = stays.as_secs().to_string();
         let (clients, slow) = (CROWD.to_string(), SLOW.to_string());
         let crowd = load(&world, &["--clients", &clients, "--slow", &slow, "--seconds", &seconds]);
         Self {
@@ -151,6 +155,8 @@ impl Scene {
             service: Some(service),
             follower,
             crowd,
+            stays,
+            began: Stopwatch::start(),
             passerby: None,
             random: Rng::with_seed(seed),
             left: Vec::new(),
@@ -258,6 +264,7 @@ impl Scene {
 
     /// Ends everything, and compares all that is left.
     fn compare(self) {
+        pass(self.stays.saturating_sub(self.began.elapsed()));
         let crowd = self.crowd.ended();
         let said: Value = serde_json::from_str(&crowd.stdout).unwrap_or_else(|_| panic!("{crowd:?}"));
         assert_eq!((crowd.code(), &said["breaks"]), (0, &0.into()), "{said}");
